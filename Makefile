@@ -1,0 +1,58 @@
+# The commands that people and CI run. `make` alone lists them.
+
+PYTHON ?= python3
+VENV ?= .venv
+RECIPE ?= recipes/lenet5_digits.yaml
+SEEDS ?= 5
+
+DLTK = $(VENV)/bin/dltk
+PY = $(VENV)/bin/python
+READY = $(PYTHON) -I dltk/bootstrap.py --venv "$(VENV)"
+
+.PHONY: help quickstart test lint format bench claims readme clean
+
+help:
+	@echo "make quickstart   install what training needs into $(VENV), then train LeNet-5 on handwritten digits"
+	@echo "make test         install what the tests need as well, then run them"
+	@echo "make lint         ruff, formatting, mypy, the floors of imports"
+	@echo "make format       rewrite the files as ruff wants them"
+	@echo "make bench        measure speed and print it"
+	@echo "make claims       train every recipe with $(SEEDS) seeds and print each claim's verdict"
+	@echo "make readme       write the README's table of architectures from the catalogue"
+	@echo "make clean        remove what these commands made, but no run"
+
+quickstart:
+	@$(READY)
+	@$(DLTK) train $(RECIPE)
+
+test:
+	@$(READY) test
+	@$(PY) -m pytest -m "not cluster and not gpu and not long"
+
+lint:
+	@$(READY) test
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check
+	@$(PY) -m mypy
+	@$(VENV)/bin/lint-imports
+
+format:
+	@$(READY) test
+	@$(PY) -m ruff check --fix-only
+	@$(PY) -m ruff format
+
+bench:
+	@$(READY) test
+	@$(PY) -m pytest -s -m long tests/benchmarks
+
+claims:
+	@$(READY)
+	@for recipe in recipes/*.yaml; do $(DLTK) train "$$recipe" --seeds $(SEEDS) || exit 1; done
+
+readme:
+	@$(READY) test
+	@$(PY) tests/test_project.py
+
+clean:
+	rm -rf "$(VENV)" dist build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find dltk tests -name __pycache__ -type d -prune -exec rm -rf {} +
