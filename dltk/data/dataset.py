@@ -1,0 +1,145 @@
+"""What a data set is, what follows for one that says less, and data sets that lie in memory whole."""
+
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, overload, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dltk.data.splits import SPLITS
+from dltk.errors import DataError
+
+# Shapes: n samples of the data set, b of a batch, c channels, h rows, w columns.
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """The least that a data set has.
+
+    It may also have `keys` (stable names, all different), `classes` (names by class number), `in_memory`, and
+    `batch(numbers)`, which reads many samples at once. A damaged sample raises DataError.
+    """
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def __getitem__(self, number: int, /) -> Mapping[str, Any]:
+        """One sample: `image` uint8 (c, h, w), `target` int, and what else the task needs."""
+
+
+class NumberedKeys(Sequence[str]):
+    """The keys of a data set that names none: its split and the sample's number."""
+
+    def __init__(self, split: str, count: int) -> None:
+        self._split, self._count = split, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, number: int) -> str: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[str]: ...
+    def __getitem__(self, number: int | slice) -> str | list[str]:
+        if isinstance(number, slice):
+            return [f"{self._split}/{i}" for i in range(self._count)[number]]
+        return f"{self._split}/{range(self._count)[number]}"
+
+
+class ArrayDataset:
+    """Images that lie in memory whole.
+
+    Args:
+        images: (n, c, h, w), uint8.
+        targets: (n,), class numbers.
+        keys: names of the samples, all different.
+        classes: names of the classes.
+    """
+
+    in_memory = True
+
+    def __init__(self, images: Tensor, targets: Tensor, keys: Sequence[str], classes: Sequence[str]) -> None:
+        assert images.dtype == torch.uint8, f"the images are {images.dtype}, not uint8"
+        assert images.ndim == 4, f"the images have shape {tuple(images.shape)}, not (n, c, h, w)"
+        assert len(images) == len(targets) == len(keys), "images, targets and keys differ in number"
+        self.images, self.targets = images.contiguous(), targets.to(torch.int64)
+        self.keys, self.classes = keys, classes
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        """One sample: `image` uint8 (c, h, w), `target` int."""
+        return {"image": self.images[number], "target": int(self.targets[number])}
+
+    def batch(self, numbers: NDArray[np.int64]) -> dict[str, Tensor]:
+        """Many samples at once: `image` uint8 (b, c, h, w), `target` int64 (b,)."""
+        chosen = torch.from_numpy(numbers)
+        return {"image": self.images.index_select(0, chosen), "target": self.targets.index_select(0, chosen)}
+
+
+class Facts(NamedTuple):
+    """What `check_data` found."""
+
+    sizes: dict[str, int]  # samples of each split
+    classes: int  # 0 where the data set does not say
+    image: tuple[int, ...]  # shape of one image, () where there is none
+
+
+def make(target: Callable[..., Any], settings: Mapping[str, Any], split: str, data_dir: str | None) -> Any:
+    """One split of a data set. `data_dir` is given to constructors that take it.
+
+    Raises:
+        DataError: the constructor takes no `split`, or the data are missing or damaged.
+    """
+    parameters = inspect.signature(target).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    if "split" not in parameters and not takes_all:
+        raise DataError(
+            "", "data.name", f"{target.__qualname__} takes no argument 'split'", "Give it one: train, val or test."
+        )
+    place = {"data_dir": data_dir} if "data_dir" in parameters or takes_all else {}
+    dataset = target(split=split, **place, **settings)
+    if len(dataset) == 0 and split == "train":
+        raise DataError("", "data.name", f"{target.__qualname__} has no training samples", "Look into its folder.")
+    return dataset
+
+
+def keys_of(dataset: Any, split: str) -> Sequence[str]:
+    """The data set's keys, or split and number where it has none."""
+    keys = getattr(dataset, "keys", None)
+    if keys is None or callable(keys):
+        return NumberedKeys(split, len(dataset))
+    assert len(keys) == len(dataset), f"{type(dataset).__name__} has {len(dataset)} samples and {len(keys)} keys"
+    return keys
+
+
+def fingerprint(parts: Mapping[str, Sequence[str]]) -> str:
+    """A hash of the keys of all splits, in order: two data sets with the same one hold the same samples."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, keys in parts.items():
+        digest.update(f"{name} {len(keys)}\n".encode())
+        digest.update("\n".join(keys).encode())
+    return digest.hexdigest()
+
+
+def check_data(target: Callable[..., Any], settings: Mapping[str, Any], data_dir: str | None) -> Facts:
+    """See whether the data of a recipe are there, by opening every split and reading one sample.
+
+    Args:
+        target: the data set's class.
+        settings: its constructor's arguments.
+        data_dir: where data lie on this machine.
+
+    Raises:
+        DataError: they are missing or damaged; the message says what to do.
+    """
+    parts = {split: make(target, settings, split, data_dir) for split in SPLITS}
+    train = parts["train"]
+    image = train[0].get("image")
+    shape = () if image is None else tuple(image.shape)
+    return Facts({name: len(part) for name, part in parts.items()}, len(getattr(train, "classes", ())), shape)

@@ -1,0 +1,503 @@
+"""Batches in the plan's order, from any place of the run, on any number of ranks and workers.
+
+The state of a loader is the number of batches consumed, which the trainer counts: a loader starts where it is told to.
+"""
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from dltk.data.hashing import hash_keys, mix
+from dltk.data.plan import Numbers, Plan, share
+from dltk.data.transforms import Transform, augmented
+from dltk.errors import DataError
+
+# Letters: b samples of a micro-batch, W ranks, A passes that make one step.
+
+Batch = dict[str, Any]
+Request = tuple[int, int]  # a global batch of the run, and the micro-batch of it
+
+# Forking a process that runs threads can leave a lock held for ever, and ours runs several (heartbeat, W&B, OpenMP). A
+# fork server has none. Measured on two cores: first batch 0.08 s after its start when the server was started before
+# Lightning's import, as with `fork`; 2.2 s when started at the same moment; spawn 1.5 s, each worker importing torch.
+CONTEXT = "forkserver" if sys.platform == "linux" else "spawn"
+PREFETCH = 4  # batches that each worker keeps ready
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class BatchInfo:
+    """What a batch is: where it stands in the run, and whose samples it holds. Stays on the host, untouched by movers.
+
+    Args:
+        epoch: pass over the data.
+        step: number of the global batch in the run.
+        micro: number of the micro-batch in the step.
+        places: places in the epoch, int64 (b,).
+        keys: of the samples.
+        planned: weight of the whole global batch, had no sample been damaged.
+        weight: sum of this micro-batch's weights.
+        damaged: key and reason of each damaged sample.
+    """
+
+    __slots__ = ("damaged", "epoch", "keys", "micro", "places", "planned", "step", "weight")
+
+    def __init__(
+        self,
+        *,
+        epoch: int,
+        step: int,
+        micro: int,
+        places: Numbers,
+        keys: tuple[str, ...],
+        planned: float,
+        weight: float,
+        damaged: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self.epoch, self.step, self.micro = epoch, step, micro
+        self.places, self.keys = places, keys
+        self.planned, self.weight, self.damaged = planned, weight, damaged
+
+    def __repr__(self) -> str:
+        return f"BatchInfo(epoch={self.epoch}, step={self.step}, micro={self.micro}, samples={len(self.keys)})"
+
+
+class Damage:
+    """Counts damaged samples, each once.
+
+    Args:
+        allowed: how many are borne.
+    """
+
+    def __init__(self, allowed: int = 0) -> None:
+        self.allowed = allowed
+        self.reasons: dict[str, str] = {}  # by key
+
+    def note(self, damaged: Iterable[tuple[str, str]]) -> None:
+        """Count the samples of one batch.
+
+        Raises:
+            DataError: there are more than allowed.
+        """
+        self.reasons.update(damaged)
+        if len(self.reasons) > self.allowed:
+            key, reason = list(self.reasons.items())[-1]
+            raise DataError(
+                "",
+                "data.max_bad",
+                f"{len(self.reasons)} damaged sample(s), {self.allowed} allowed; the last is '{key}': {reason}",
+                "Repair or remove it, or raise data.max_bad.",
+            )
+
+
+class Reader:
+    """Reads samples into batches: collation, damage, augmentation.
+
+    Args:
+        dataset: map style; see dltk.data.dataset.
+        keys: names of its samples.
+        seed: of the augmentation.
+        augment: changes training images; None leaves them.
+    """
+
+    def __init__(self, dataset: Any, keys: Sequence[str], *, seed: int = 0, augment: Transform | None = None) -> None:
+        self.dataset, self.keys, self.seed, self.augment = dataset, keys, seed, augment
+        self._blank: Mapping[str, Any] | None = None
+
+    def read(self, numbers: Numbers, *, epoch: int, step: int, micro: int, places: Numbers, planned: int) -> Batch:
+        """The samples `numbers` (b,) as a batch: their tensors, `weight` (b,) and `info`."""
+        keys = tuple([self.keys[number] for number in numbers.tolist()])
+        tensors, damaged = self._samples(numbers)
+        if self.augment is not None:
+            tensors["image"] = augmented(self.augment, tensors["image"], keys, self.seed, epoch)
+        weight = torch.ones(len(numbers))
+        weight[list(damaged)] = 0.0
+        info = BatchInfo(
+            epoch=epoch,
+            step=step,
+            micro=micro,
+            places=places,
+            keys=keys,
+            planned=float(planned),
+            weight=float(len(numbers) - len(damaged)),
+            damaged=tuple([(keys[at], reason) for at, reason in damaged.items()]),
+        )
+        return {**tensors, "weight": weight, "info": info}
+
+    def _samples(self, numbers: Numbers) -> tuple[dict[str, Tensor], dict[int, str]]:
+        """The tensors of the samples, and the damaged ones' positions in the batch with the reason."""
+        if hasattr(self.dataset, "batch"):
+            with contextlib.suppress(DataError, OSError):  # then one by one, to learn which
+                return dict(self.dataset.batch(numbers)), {}
+        samples: list[Mapping[str, Any] | None] = []
+        damaged: dict[int, str] = {}
+        for at, number in enumerate(numbers.tolist()):
+            try:
+                samples.append(self.dataset[number])
+            except (DataError, OSError) as error:
+                samples.append(None)
+                damaged[at] = str(error) or type(error).__name__
+        if damaged:
+            blank = self._make_blank(samples)
+            return collate([blank if sample is None else sample for sample in samples]), damaged
+        return collate(samples), {}
+
+    def _make_blank(self, samples: Sequence[Mapping[str, Any] | None]) -> Mapping[str, Any]:
+        """A sample of zeros, shaped as the data set's others."""
+        if self._blank is None:
+            whole = next((sample for sample in samples if sample is not None), None) or self._any_sample()
+            self._blank = {name: torch.zeros_like(torch.as_tensor(value)) for name, value in whole.items()}
+        return self._blank
+
+    def _any_sample(self) -> Mapping[str, Any]:
+        for number in range(min(1000, len(self.dataset))):
+            with contextlib.suppress(DataError, OSError):
+                return self.dataset[number]
+        raise DataError("", "data.name", "none of the first 1,000 samples can be read", "Look into the data's folder.")
+
+
+def collate(samples: Sequence[Any]) -> dict[str, Tensor]:
+    """Samples to a batch: tensors and arrays are stacked, whole numbers become int64, other numbers float32."""
+    columns = {name: [sample[name] for sample in samples] for name in samples[0]}
+    return {name: _stack(values) for name, values in columns.items()}
+
+
+def _stack(values: list[Any]) -> Tensor:
+    if all(isinstance(value, int) for value in values):
+        return torch.tensor(values, dtype=torch.int64)
+    if all(isinstance(value, float) for value in values):
+        return torch.tensor(values, dtype=torch.float32)
+    return torch.stack([torch.as_tensor(value) for value in values])
+
+
+class TrainLoader:
+    """A span of a training run, in micro-batches of one rank: the whole run, or one epoch.
+
+    It has a length: without one Lightning resumes a checkpoint of an epoch's last batch into nothing, without a word.
+    Each iteration begins where the trainer stands when the first batch is asked for.
+
+    Args:
+        reader: reads the samples.
+        plan: the order.
+        rank: this process's number.
+        world: processes (W).
+        accumulate: micro-batches that make one step (A).
+        workers: processes that read ahead; 0 reads in this one.
+        span: gives the span's first global batch in the run and their number.
+        start: gives the micro-batches of the span that are consumed already.
+        damage: counts damaged samples.
+        pin: put batches into page-locked memory.
+
+    Raises:
+        DataError: a batch is too small to give every micro-batch a sample.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        plan: Plan,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        accumulate: int = 1,
+        workers: int = 0,
+        span: Callable[[], tuple[int, int]] | None = None,
+        start: Callable[[], int] = lambda: 0,
+        damage: Damage | None = None,
+        pin: bool = False,
+    ) -> None:
+        assert 0 <= rank < world, f"rank {rank} of {world}"
+        if plan.smallest < world * accumulate:
+            raise DataError(
+                "",
+                "batch.global",
+                f"the smallest batch has {plan.smallest} samples, too few for {world} processes × {accumulate} passes",
+                "Raise batch.global, lower batch.accumulate, or use data.last=drop.",
+            )
+        self.accumulate = accumulate
+        self._span = span or (lambda: (0, plan.steps(0)))
+        self._start = start
+        self._damage = damage or Damage()
+        self._batches = _Batches(_TrainShare(reader, plan, rank, world, accumulate), workers, pin)
+
+    def __len__(self) -> int:
+        """Micro-batches of the span."""
+        return self._span()[1] * self.accumulate
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The span's batches from where the trainer stands. Nothing is read before the first is asked for."""
+        first, steps = self._span()
+        start, stop = self._start(), steps * self.accumulate
+        passes = self.accumulate
+        for batch in self._batches.run(lambda: ((first + i // passes, i % passes) for i in range(start, stop))):
+            self._damage.note(batch["info"].damaged)
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the trainer's counters are the state. Lightning warns where a loader has no such method."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing to load."""
+
+    def close(self) -> None:
+        """End the workers."""
+        self._batches.close()
+
+
+class EvalLoader:
+    """One rank's part of an evaluation: each sample counts exactly once on any number of ranks.
+
+    Sample i goes to rank i % W. All ranks have equally many batches; one that has run out gets a sample of weight 0.
+
+    Args:
+        reader: reads the samples.
+        count: number of samples (n).
+        batch: samples of one rank's batch.
+        rank: this process's number.
+        world: processes (W).
+        workers: processes that read ahead.
+        damage: counts damaged samples, which weigh nothing.
+        pin: put batches into page-locked memory.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        count: int,
+        *,
+        batch: int,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+        damage: Damage | None = None,
+        pin: bool = False,
+    ) -> None:
+        assert 0 <= rank < world, f"rank {rank} of {world}"
+        assert batch >= 1, f"a batch of {batch} samples"
+        self._length = -(-count // (world * batch))
+        self._damage = damage or Damage()
+        self._batches = _Batches(_EvalShare(reader, count, batch, rank, world), workers, pin)
+
+    def __len__(self) -> int:
+        """Batches, the same number on every rank."""
+        return self._length
+
+    def __iter__(self) -> Iterator[Batch]:
+        """All batches, in the natural order."""
+        for batch in self._batches.run(lambda: ((step, 0) for step in range(self._length))):
+            self._damage.note(batch["info"].damaged)
+            yield batch
+
+    def close(self) -> None:
+        """End the workers."""
+        self._batches.close()
+
+
+class Digest:
+    """A number that two runs share exactly if they consumed the same samples in the same order of batches.
+
+    Each batch adds hash(place, key) over its samples, mod 2^64; between batches the number is multiplied by an odd
+    constant. Both are linear, so the sum of the ranks' numbers is the number of the whole run.
+    """
+
+    FACTOR = 0x5851F42D4C957F2D  # of Knuth's MMIX generator
+
+    def __init__(self) -> None:
+        self._value = 0
+        self._open = 0  # of the batch that is not closed yet
+
+    def update(self, places: Numbers, keys: Sequence[str]) -> None:
+        """Add samples of the current global batch."""
+        words = mix(np.asarray(places).astype(np.uint64), hash_keys(keys))
+        self._open = (self._open + int(words.sum(dtype=np.uint64))) % 2**64
+
+    def close_batch(self) -> None:
+        """The global batch is over."""
+        self._value = (self._value * self.FACTOR + self._open) % 2**64
+        self._open = 0
+
+    @property
+    def value(self) -> str:
+        """This rank's number, 16 hexadecimal digits."""
+        return f"{self._value:016x}"
+
+    def agreed(self, world: int = 1) -> str:
+        """The whole run's number. With several ranks all must call it; afterwards rank 0 holds all of the number."""
+        if world > 1:
+            device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+            signed = self._value - 2**64 if self._value >= 2**63 else self._value
+            total = torch.tensor(signed, dtype=torch.int64, device=device)
+            dist.all_reduce(total)  # whole numbers wrap round at 2^64
+            self._value = int(total.item()) % 2**64
+            whole, self._value = self.value, self._value if dist.get_rank() == 0 else 0
+            return whole
+        return self.value
+
+    def state_dict(self) -> dict[str, str]:
+        """The whole run's number. With several ranks all must call it, as Lightning does when it saves."""
+        assert self._open == 0, "a digest is saved between two global batches"
+        return {"value": self.agreed(dist.get_world_size() if dist.is_initialized() else 1)}
+
+    def load_state_dict(self, state: Mapping[str, str]) -> None:
+        """Go on from a saved number; rank 0 carries it."""
+        mine = not dist.is_initialized() or dist.get_rank() == 0
+        self._value, self._open = int(state["value"], 16) if mine else 0, 0
+
+
+def start_forkserver() -> None:
+    """Start the process from which workers are forked, so that it has imported torch when the first is wanted.
+
+    The server inherits the blocked signals, and outlives them as its workers do (see `_outlive_signals`).
+    """
+    if CONTEXT != "forkserver":
+        return
+    from multiprocessing import forkserver, resource_tracker
+
+    resource_tracker.ensure_running()  # by itself, for it unblocks signals
+    multiprocessing.get_context(CONTEXT).set_forkserver_preload(["torch", "torch.utils.data", "dltk.data.loader"])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Batches:
+    """Runs requests through a DataLoader whose workers live on between iterations."""
+
+    def __init__(self, share: Any, workers: int, pin: bool) -> None:
+        self._share, self._workers, self._pin = share, workers, pin
+        self._requests = _Requests()
+        self._inner: DataLoader[Any] | None = None
+
+    def run(self, requests: Callable[[], Iterator[Request]]) -> Iterator[Batch]:
+        self._requests.make = requests
+        if self._inner is None:
+            self._inner = self._make_inner()
+        yield from self._inner
+
+    def close(self) -> None:
+        # By name: an iteration left half way, or a traceback, may hold on to the workers.
+        iterator = None if self._inner is None else self._inner._iterator
+        if self._workers and iterator is not None:
+            iterator._shutdown_workers()  # type: ignore[attr-defined]
+        self._inner = None
+
+    def _make_inner(self) -> DataLoader[Any]:
+        workers: dict[str, Any] = {}
+        if self._workers:
+            start_forkserver()
+            workers = {
+                "num_workers": self._workers,
+                "persistent_workers": True,
+                "prefetch_factor": PREFETCH,
+                "multiprocessing_context": CONTEXT,
+                "worker_init_fn": _outlive_signals,
+            }
+        return DataLoader(
+            self._share,
+            sampler=self._requests,
+            batch_size=None,  # the share makes whole batches
+            collate_fn=_same,
+            generator=torch.Generator(),  # else it draws from the global one, and dropout would depend on restarts
+            pin_memory=self._pin,
+            **workers,
+        )
+
+
+class _Requests:
+    """What the DataLoader takes for a sampler."""
+
+    def __init__(self) -> None:
+        self.make: Callable[[], Iterator[Request]] = lambda: iter(())
+
+    def __iter__(self) -> Iterator[Request]:
+        return self.make()
+
+    def __len__(self) -> int:
+        raise TypeError("the loader outside knows the length")
+
+
+class _TrainShare:
+    """One rank's micro-batches, by (step of the run, micro-batch); what workers are given."""
+
+    def __init__(self, reader: Reader, plan: Plan, rank: int, world: int, accumulate: int) -> None:
+        self.reader, self.plan = reader, plan
+        self.rank, self.world, self.accumulate = rank, world, accumulate
+
+    def __getitem__(self, request: Request) -> Batch:
+        step, micro = request
+        epoch, number = self.plan.locate(step)
+        start, stop = self.plan.bounds(epoch, number)
+        places = share(start, stop, rank=self.rank, world=self.world, micro=micro, accumulate=self.accumulate)
+        numbers = self.plan.samples(epoch, places)
+        return self.reader.read(numbers, epoch=epoch, step=step, micro=micro, places=places, planned=stop - start)
+
+
+class _EvalShare:
+    """One rank's evaluation batches, by (number, 0)."""
+
+    def __init__(self, reader: Reader, count: int, batch: int, rank: int, world: int) -> None:
+        self.reader, self.count, self.batch, self.rank, self.world = reader, count, batch, rank, world
+
+    def __getitem__(self, request: Request) -> Batch:
+        step, _ = request
+        start = step * self.batch * self.world
+        stop = min(start + self.batch * self.world, self.count)
+        places = share(start, stop, rank=self.rank, world=self.world)
+        padded = len(places) == 0
+        numbers: NDArray[np.int64] = np.zeros(1, dtype=np.int64) if padded else places
+        batch = self.reader.read(numbers, epoch=0, step=step, micro=0, places=numbers, planned=stop - start)
+        if padded:
+            batch["weight"] = torch.zeros(1)
+            batch["info"].weight = 0.0
+        return batch
+
+
+def _outlive_signals(worker: int) -> None:
+    """Ignore in a worker what asks the run to stop.
+
+    Slurm and a terminal send it to every process; ours goes on to the next batch boundary, and needs its data until
+    then. It ends its workers by SIGTERM too, so the sender decides.
+    """
+    for one in SIGNALS:
+        if one != signal.SIGTERM:
+            signal.signal(one, signal.SIG_IGN)
+    owner = multiprocessing.parent_process()
+    if owner is not None:
+        threading.Thread(target=_leave_with, args=(owner.sentinel,), daemon=True).start()
+    if owner is not None and hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_await_end, args=(owner.pid,), daemon=True).start()
+
+
+def _leave_with(owner: int) -> None:
+    """End when the process that reads from this one is gone.
+
+    Torch's own watch looks at the parent, which is the fork server; and that lives as long as its children do.
+    """
+    multiprocessing.connection.wait([owner])
+    os._exit(1)
+
+
+def _await_end(owner: int) -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != owner:
+        pass
+    os._exit(0)
+
+
+def _same(batch: Any) -> Any:
+    return batch
