@@ -1,0 +1,338 @@
+"""Optimisers and schedules: functions and classes whose signatures are the `optimizer` and `schedule` settings.
+
+The learning rate of step t is `lr * schedule.factor(t, total)`. Lengths of time in a schedule are fractions of the run
+when at most 1, and optimiser steps when above 1, so that a recipe keeps its shape when its length changes.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+Groups = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSettings:
+    """What every optimiser takes beside its own arguments."""
+
+    groups: list[dict[str, Any]] = field(default_factory=list)  # {match: regular expression, lr: …, weight_decay: …}
+
+
+def sgd(
+    params: Groups, *, lr: float, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
+) -> Optimizer:
+    """Stochastic gradient descent with (Nesterov) momentum: v <- momentum v + g + weight_decay w; w <- w - lr v.
+
+    Args:
+        lr: learning rate.
+        momentum: share of the previous step that is kept.
+        weight_decay: strength of the L2 penalty.
+        nesterov: look ahead along the momentum.
+    """
+    return torch.optim.SGD(params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+
+
+def rmsprop(
+    params: Groups,
+    *,
+    lr: float = 0.01,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+) -> Optimizer:
+    """Divide the gradient by a running root mean square (Tieleman and Hinton, Coursera lecture 6.5, 2012).
+
+    Args:
+        lr: learning rate.
+        alpha: decay of the mean square.
+        eps: added to the root.
+        momentum: share of the previous step that is kept.
+        weight_decay: strength of the L2 penalty.
+    """
+    return torch.optim.RMSprop(params, lr=lr, alpha=alpha, eps=eps, momentum=momentum, weight_decay=weight_decay)
+
+
+def adagrad(params: Groups, *, lr: float = 0.01, eps: float = 1e-10, weight_decay: float = 0.0) -> Optimizer:
+    """Divide the gradient by the root of the sum of all its squares (Duchi, Hazan, Singer, JMLR 12, 2011).
+
+    Args:
+        lr: learning rate.
+        eps: added to the root.
+        weight_decay: strength of the L2 penalty.
+    """
+    return torch.optim.Adagrad(params, lr=lr, eps=eps, weight_decay=weight_decay)
+
+
+def adadelta(
+    params: Groups, *, lr: float = 1.0, rho: float = 0.95, eps: float = 1e-6, weight_decay: float = 0.0
+) -> Optimizer:
+    """Steps in the units of the weights (Zeiler, arXiv 1212.5701, algorithm 1).
+
+    Args:
+        lr: factor of the step; 1 in the paper.
+        rho: decay of both running means.
+        eps: added under both roots.
+        weight_decay: strength of the L2 penalty.
+    """
+    return torch.optim.Adadelta(params, lr=lr, rho=rho, eps=eps, weight_decay=weight_decay)
+
+
+def adam(
+    params: Groups,
+    *,
+    lr: float = 1e-3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> Optimizer:
+    """Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1).
+
+    Args:
+        lr: learning rate.
+        beta1: decay of the mean gradient.
+        beta2: decay of the mean square.
+        eps: added to the root.
+        weight_decay: strength of the L2 penalty, part of the gradient.
+    """
+    return torch.optim.Adam(params, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
+
+
+def adamw(
+    params: Groups,
+    *,
+    lr: float = 1e-3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.01,
+) -> Optimizer:
+    """Adam with weight decay apart from the gradient (Loshchilov and Hutter, arXiv 1711.05101).
+
+    Args:
+        lr: learning rate.
+        beta1: decay of the mean gradient.
+        beta2: decay of the mean square.
+        eps: added to the root.
+        weight_decay: share of the weights taken away at each step, times the learning rate.
+    """
+    return torch.optim.AdamW(params, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
+
+
+def parameter_groups(model: nn.Module, groups: Iterable[Mapping[str, Any]]) -> Groups:
+    """The model's trainable parameters by the first pattern that their name matches; the rest come first.
+
+    Args:
+        model: the network.
+        groups: mappings with `match` (a regular expression, searched in the parameter's name) and any arguments of
+            the optimiser that differ there.
+
+    Raises:
+        ValueError: a pattern matches no parameter, or is not a regular expression.
+    """
+    rules = [dict(group) for group in groups]
+    for number, rule in enumerate(rules):
+        try:
+            rule["match"] = re.compile(rule["match"])
+        except (KeyError, TypeError, re.error) as error:
+            raise ValueError(
+                f"group {number} needs `match`, a regular expression of parameter names: {error!r}"
+            ) from None
+    found: Groups = [{"params": []}] + [
+        {"params": [], **{key: value for key, value in rule.items() if key != "match"}} for rule in rules
+    ]
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            which = next((i for i, rule in enumerate(rules, start=1) if rule["match"].search(name)), 0)
+            found[which]["params"].append(parameter)
+    for rule, group in zip(rules, found[1:], strict=True):
+        if not group["params"]:
+            raise ValueError(f"no parameter's name matches {rule['match'].pattern!r}")
+    return [group for group in found if group["params"]]
+
+
+def _steps(length: float, total: int) -> float:
+    """A length of time in optimiser steps: fractions of the run up to 1, steps above."""
+    return length * total if length <= 1 else length
+
+
+class Schedule:
+    """The learning rate over a run, as a factor of the recipe's `lr`.
+
+    Args:
+        warmup: linear rise from zero, in steps (above 1) or as a fraction of the run.
+    """
+
+    def __init__(self, *, warmup: float = 0.0) -> None:
+        if warmup < 0:
+            raise ValueError(f"warmup is {warmup}, a length of time. Set 0 or more")
+        self.warmup = warmup
+
+    def factor(self, step: int, total: int) -> float:
+        """The factor of step `step` (0 .. total-1)."""
+        rise = _steps(self.warmup, total)
+        return min(1.0, (step + 1) / rise) * self.after_warmup(step, total) if rise else self.after_warmup(step, total)
+
+    def after_warmup(self, step: int, total: int) -> float:
+        """The factor without the warm-up."""
+        raise NotImplementedError
+
+    def observe(self, error: float) -> None:
+        """Hear of a validation's monitored value; only plateau schedules listen."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a restart must know."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state."""
+
+
+class Constant(Schedule):
+    """The same learning rate throughout.
+
+    Args:
+        warmup: linear rise from zero, in steps (above 1) or as a fraction of the run.
+    """
+
+    def __init__(self, *, warmup: float = 0.0) -> None:
+        super().__init__(warmup=warmup)
+
+    def after_warmup(self, step: int, total: int) -> float:
+        """One."""
+        return 1.0
+
+
+class Step(Schedule):
+    """Multiply by `factor` every so often.
+
+    Args:
+        every: time between drops, in steps (above 1) or as a fraction of the run.
+        factor: what the rate is multiplied by at each drop.
+        warmup: linear rise from zero, in steps (above 1) or as a fraction of the run.
+    """
+
+    def __init__(self, *, every: float, factor: float = 0.1, warmup: float = 0.0) -> None:
+        super().__init__(warmup=warmup)
+        if every <= 0:
+            raise ValueError(f"every is {every}, a length of time. Set a number above 0")
+        self.every, self.drop = every, factor
+
+    def after_warmup(self, step: int, total: int) -> float:
+        """factor to the number of drops so far."""
+        return self.drop ** int(step // max(1.0, _steps(self.every, total)))
+
+
+class MultiStep(Schedule):
+    """Multiply by `factor` at each milestone.
+
+    Args:
+        milestones: when the rate drops, in steps (above 1) or as fractions of the run.
+        factor: what the rate is multiplied by at each milestone.
+        warmup: linear rise from zero, in steps (above 1) or as a fraction of the run.
+    """
+
+    def __init__(self, *, milestones: list[float], factor: float = 0.1, warmup: float = 0.0) -> None:
+        super().__init__(warmup=warmup)
+        if list(milestones) != sorted(milestones):
+            raise ValueError(f"milestones are {list(milestones)}. Write them in rising order")
+        self.milestones, self.drop = list(milestones), factor
+
+    def after_warmup(self, step: int, total: int) -> float:
+        """factor to the number of milestones passed."""
+        return self.drop ** sum(step >= _steps(milestone, total) for milestone in self.milestones)
+
+
+class Plateau(Schedule):
+    """Multiply by `factor` when the monitored metric has not improved for more than `patience` validations.
+
+    Args:
+        factor: what the rate is multiplied by at each drop.
+        patience: validations without improvement that are borne.
+        threshold: relative improvement that counts.
+        drops: drops at most.
+        warmup: linear rise from zero, in steps (above 1) or as a fraction of the run.
+    """
+
+    def __init__(
+        self,
+        *,
+        factor: float = 0.1,
+        patience: int = 3,
+        threshold: float = 1e-3,
+        drops: int = 3,
+        warmup: float = 0.0,
+    ) -> None:
+        super().__init__(warmup=warmup)
+        self.drop, self.patience, self.threshold, self.max_drops = factor, patience, threshold, drops
+        self.best, self.waited, self.done = math.inf, 0, 0
+
+    def observe(self, error: float) -> None:
+        """Count validations without improvement (`error` falls when things get better)."""
+        if error < self.best - self.threshold * abs(self.best) or math.isinf(self.best):
+            self.best, self.waited = error, 0
+            return
+        self.waited += 1
+        if self.waited > self.patience and self.done < self.max_drops:
+            self.done, self.waited = self.done + 1, 0
+
+    def after_warmup(self, step: int, total: int) -> float:
+        """factor to the number of drops so far."""
+        return self.drop**self.done
+
+    def state_dict(self) -> dict[str, Any]:
+        """Best value, validations waited, drops done."""
+        return {"best": self.best, "waited": self.waited, "done": self.done}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.best, self.waited, self.done = state["best"], state["waited"], state["done"]
+
+
+class InverseSqrt(Schedule):
+    """Linear warm-up, then the inverse square root of the step (Vaswani et al., arXiv 1706.03762, equation 3).
+
+    Args:
+        warmup: length of the rise, in steps (above 1) or as a fraction of the run; the factor is 1 at its end.
+    """
+
+    def __init__(self, *, warmup: float = 0.05) -> None:
+        super().__init__(warmup=warmup)
+        if warmup == 0:
+            raise ValueError("warmup is 0, and the decay starts at its end. Set a number above 0")
+
+    def after_warmup(self, step: int, total: int) -> float:
+        """One up to the end of the warm-up, then its decay."""
+        return min(1.0, math.sqrt(max(1.0, _steps(self.warmup, total)) / (step + 1)))
+
+
+class Cosine(Schedule):
+    """Half a cosine from 1 to `floor` after the warm-up (Loshchilov and Hutter, arXiv 1608.03983, equation 5).
+
+    Args:
+        warmup: linear rise from zero, in steps (above 1) or as a fraction of the run.
+        floor: the factor at the end of the run.
+    """
+
+    def __init__(self, *, warmup: float = 0.0, floor: float = 0.0) -> None:
+        super().__init__(warmup=warmup)
+        self.floor = floor
+
+    def after_warmup(self, step: int, total: int) -> float:
+        """1 at the end of the warm-up, `floor` at the end of the run."""
+        rise = _steps(self.warmup, total)
+        done = min(1.0, max(0.0, (step - rise) / max(1.0, total - rise)))
+        return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def curve(schedule: Schedule, total: int, points: int = 200) -> tuple[Sequence[int], Sequence[float]]:
+    """Steps and factors of a schedule at evenly spaced points, for drawing."""
+    steps = sorted({min(total - 1, round(i * (total - 1) / max(1, points - 1))) for i in range(points)})
+    return steps, [schedule.factor(step, total) for step in steps]

@@ -1,0 +1,97 @@
+"""Classification: scores for each class, one class is right."""
+
+import math
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dltk.metrics import target_rank
+from dltk.tasks.task import Batch, Procedure, Task
+
+
+class Classification(Task):
+    """Trains a network that gives class scores, and measures top-1 and top-5 error.
+
+    Losses of one sample with scores y and right class c:
+
+    - `cross_entropy`: -log softmax(y)_c.
+    - `squared_error`: 0.5 * sum over k of (y_k - t_k)^2, as in figure 1 of the article; t_k is `target_on` for the right class
+      and `target_off` for the others.
+    - `map`: d_c + log(exp(-rubbish) + sum over k of exp(-d_k)) with distances d = -y (LeCun et al. 1998, equation 9).
+
+    Args:
+        model: the network; images (b, c, h, w) to scores (b, k).
+        loss: which of the losses above.
+        mean: what is subtracted from the pixels, for each channel or for all (pixels run from 0 to 1).
+        std: what the pixels are divided by, for each channel or for all.
+        target_on: target of the right class for the squared error.
+        target_off: target of the other classes for the squared error.
+        rubbish: distance of the imagined class of everything that is no digit, for `map`.
+        procedure: optimiser, schedule, clipping, seed.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        loss: Literal["cross_entropy", "squared_error", "map"] = "cross_entropy",
+        mean: list[float] = [0.0],  # noqa: B006 - read only; the signature is the schema
+        std: list[float] = [1.0],  # noqa: B006
+        target_on: float = 1.0,
+        target_off: float = 0.0,
+        rubbish: float = 1.0,
+        procedure: Procedure | None = None,
+    ) -> None:
+        super().__init__(model, procedure)
+        if min(std) <= 0:
+            raise ValueError(f"std is {list(std)}, a scale. Set numbers above 0")
+        self.loss, self.target_on, self.target_off, self.rubbish = loss, target_on, target_off, rubbish
+        # (x / 255 - mean) / std as one multiplication and one addition, on the device.
+        scale = 1 / (255 * torch.tensor(std)).view(-1, 1, 1)  # (c or 1, 1, 1)
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", -torch.tensor(mean).view(-1, 1, 1) / torch.tensor(std).view(-1, 1, 1), False)
+        self.num_classes: int | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (b, c, h, w), bytes, to class scores (b, k)."""
+        return self.model(self.pixels(images))
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Images (b, c, h, w), bytes, to what the network reads (b, c, h, w)."""
+        pixels = torch.addcmul(self.shift, images.to(self.scale.dtype), self.scale)
+        return pixels.to(memory_format=torch.channels_last) if self.procedure.channels_last else pixels
+
+    def measure(self, batch: Batch) -> dict[str, Any]:
+        """Loss and errors of one micro-batch, as sums."""
+        targets, weight = batch["target"], batch["weight"]
+        scores = self(batch["image"]).float()  # (b, k)
+        losses = self.losses(scores, targets)  # (b,)
+        rank = target_rank(scores.detach(), targets)  # (b,)
+        total = weight.sum()
+        measures = {
+            "loss": (losses * weight).sum(),
+            "weight": total,
+            "top1_error": (100.0 * ((rank >= 1) * weight).sum(), total),
+            "scores": scores.detach(),
+        }
+        self.num_classes = scores.shape[1]
+        if self.num_classes > 5:
+            measures["top5_error"] = (100.0 * ((rank >= 5) * weight).sum(), total)
+        return measures
+
+    def losses(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """Scores (b, k) and right classes (b,) to the loss of each sample (b,)."""
+        if self.loss == "cross_entropy":
+            return F.cross_entropy(scores, targets, reduction="none")
+        if self.loss == "squared_error":
+            wanted = torch.full_like(scores, self.target_off).scatter_(1, targets[:, None], self.target_on)  # (b, k)
+            return 0.5 * (scores - wanted).square().sum(1)
+        rubbish = scores.new_full((scores.shape[0], 1), -self.rubbish)  # (b, 1)
+        own = -scores.gather(1, targets[:, None]).squeeze(1)  # (b,)
+        return own + torch.logsumexp(torch.cat([scores, rubbish], dim=1), dim=1)
+
+    def expected_loss(self) -> float | None:
+        """ln k for the cross-entropy of an untrained network; unknown for the others."""
+        return math.log(self.num_classes) if self.loss == "cross_entropy" and self.num_classes else None

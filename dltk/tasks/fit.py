@@ -1,0 +1,68 @@
+"""Networks that are fitted at once instead of trained step by step: the baselines of the article.
+
+They go through the same data, the same evaluation and the same checkpoints as everything else: one epoch gathers the
+training part, and the last batch fits.
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from dltk.tasks.classification import Classification
+from dltk.tasks.task import Batch, Procedure
+
+
+class Fit(Classification):
+    """Calls `model.fit(images, targets)` once, with the whole training part in the order of its keys' epoch.
+
+    Args:
+        model: has `fit(images (n, c, h, w), targets (n,))`, and gives scores (b, k) afterwards.
+        mean: what is subtracted from the pixels, for each channel or for all (pixels run from 0 to 1).
+        std: what the pixels are divided by, for each channel or for all.
+        procedure: the seed; there is no optimiser.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        mean: list[float] = [0.0],  # noqa: B006 - read only; the signature is the schema
+        std: list[float] = [1.0],  # noqa: B006
+        procedure: Procedure | None = None,
+    ) -> None:
+        super().__init__(model, mean=mean, std=std, procedure=procedure)
+        self.automatic_optimization = False
+        self._gathered: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def configure_optimizers(self) -> None:
+        """Nothing moves by gradients."""
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Gather one micro-batch; fit when the run's last one has come."""
+        info = batch["info"]
+        good = batch["weight"] > 0
+        places = torch.as_tensor(info.places)[good.cpu()]
+        self.step = info.step + 1
+        self._gathered.append((places, self.pixels(batch["image"])[good].cpu(), batch["target"][good].cpu()))
+        if batch_idx + 1 == self.trainer.num_training_batches:
+            self._fit()
+            self.totals.add(self.measure(batch))
+
+    def losses(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """Scores (b, k), no log-probabilities, to the hinge loss of Crammer and Singer (JMLR 2, 2001) (b,)."""
+        own = scores.gather(1, targets[:, None])  # (b, 1)
+        others = scores.scatter(1, targets[:, None], -torch.inf)  # (b, k)
+        return (1 + others.max(1).values - own.squeeze(1)).clamp(min=0)
+
+    def _fit(self) -> None:
+        parts: list[Any] = self._gathered
+        if self.trainer.world_size > 1:
+            everybody: list[Any] = [None] * self.trainer.world_size
+            dist.all_gather_object(everybody, self._gathered)
+            parts = [part for theirs in everybody for part in theirs]
+        places, images, targets = (torch.cat(column) for column in zip(*parts, strict=True))
+        order = places.argsort()  # the same on any number of processes
+        self.model.fit(images[order], targets[order])
+        self._gathered = []

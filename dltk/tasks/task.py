@@ -1,0 +1,219 @@
+"""A task: how a network is trained and measured. One LightningModule for each way of training, not for each network.
+
+The loss is a sum over a weight. `measure` returns sums; this class multiplies by the number of processes and divides by
+the weight of the global batch before the strategy averages over processes. So uneven shares, accumulation and any
+number of processes give one and the same gradient, where a mean of means would not.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from dltk.optim import Constant, Schedule
+from dltk.tasks.consensus import Consensus
+from dltk.tasks.totals import Totals
+
+Batch = dict[str, Any]
+
+
+@dataclass(kw_only=True)
+class Procedure:
+    """How the weights move: what a recipe says beside network, loss and data."""
+
+    optimizer: Callable[[nn.Module], Optimizer] | None = None
+    schedule: Schedule = field(default_factory=Constant)
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    seed: int = 0
+    channels_last: bool = False
+    monitor: str = "val/loss"  # what plateau schedules hear of
+    mode: str = "min"
+    metrics: Mapping[str, nn.Module] = field(default_factory=dict)  # torchmetrics of scores and targets, by label
+
+
+class Task(lightning.LightningModule):
+    """Trains one network. A subclass writes `measure`.
+
+    Args:
+        model: the network.
+        procedure: optimiser, schedule, clipping, seed; needed for training only.
+    """
+
+    def __init__(self, model: nn.Module, procedure: Procedure | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.procedure = procedure or Procedure()
+        self.totals = Totals()  # of training, since the last log line
+        self.evaluation = Totals()
+        self.metrics = nn.ModuleDict(self.procedure.metrics)
+        self.vote_to_stop = False  # set by whoever wants this process to stop
+        self.stop_agreed = False  # what the processes agreed on in the last step
+        self.step = 0  # global batches trained on; the hooks at a batch's end see it counted
+        self.split = "test"  # which part `Trainer.test` is given
+        self.global_weight = 0.0  # of the last global batch
+        self.gradient_norm: Tensor | None = None  # before clipping, when clipping by norm
+        self._consensus: Consensus | None = None
+        self._weight = 0.0
+        self._planned = 0.0
+
+    def measure(self, batch: Batch) -> dict[str, Any]:
+        """Measure one micro-batch.
+
+        Returns:
+            `loss`: the sum of the losses of the samples, a scalar with a gradient; `weight`: the sum of their weights,
+            a scalar; metrics as `name: (sum, count)`; `scores` where predictions can be kept.
+        """
+        raise NotImplementedError
+
+    def expected_loss(self) -> float | None:
+        """The loss of an untrained network, where the task knows it (ln k for a softmax over k classes)."""
+        return None
+
+    # Training
+
+    def on_fit_start(self) -> None:
+        """Open the side channel of the processes."""
+        self._consensus = Consensus(self.trainer.world_size)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed the generators from (seed, step, micro-batch, rank), so that a restart draws the same masks."""
+        info = batch["info"]
+        torch.manual_seed(mixed_seed(self.procedure.seed, info.step, info.micro, self.global_rank))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The micro-batch's share of the global batch's mean loss."""
+        info = batch["info"]
+        measures = self.measure(batch)
+        self.totals.add(measures)
+        self._weight += info.weight
+        self._planned = info.planned
+        if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0:
+            assert self._consensus is not None
+            self._consensus.start(self._weight, self.vote_to_stop)
+            self._weight = 0.0
+            self.step = info.step + 1
+        # Lightning divides by the number of passes, as for a mean of means: undo it.
+        return measures["loss"] * (self.trainer.world_size * self.trainer.accumulate_grad_batches / info.planned)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Correct the gradient where samples of the global batch were damaged and so weighed nothing."""
+        assert self._consensus is not None
+        weight, self.stop_agreed = self._consensus.finish()
+        self.global_weight = weight
+        if weight != self._planned and weight > 0:
+            gradients = [p.grad for p in self.parameters() if p.grad is not None]
+            torch._foreach_mul_(gradients, self._planned / weight)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradient of the global batch as the recipe says."""
+        assert not gradient_clip_val, (
+            "clipping is the recipe's (train.clip_norm), not the Trainer's (gradient_clip_val)"
+        )
+        if self.procedure.clip_norm is not None:
+            self.gradient_norm = nn.utils.clip_grad_norm_(self.parameters(), self.procedure.clip_norm)
+        if self.procedure.clip_value is not None:
+            nn.utils.clip_grad_value_(self.parameters(), self.procedure.clip_value)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then let the network keep its constraints (max-norm)."""
+        super().optimizer_step(*args, **kwargs)
+        constrain = getattr(self.model, "constrain", None)
+        if constrain is not None:
+            with torch.no_grad():
+                constrain()
+
+    def configure_optimizers(self) -> Any:
+        """The recipe's optimiser, its learning rate following the schedule over the whole run."""
+        if self.procedure.optimizer is None:
+            raise ValueError("this task has no optimiser: build it from a recipe, or pass Procedure(optimizer=…)")
+        optimizer = self.procedure.optimizer(self.model)
+        total = getattr(self.trainer.datamodule, "total_steps", None) or self.trainer.estimated_stepping_batches
+        schedule = self.procedure.schedule
+        scheduler = LambdaLR(optimizer, lambda step: schedule.factor(step, int(total)))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    # Evaluation
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add one batch of the validation part."""
+        self._evaluate(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Add one batch of the part evaluated; returns the measures for those who keep predictions."""
+        return self._evaluate(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the exact means over every sample of the validation part."""
+        values = self._read_evaluation("val")
+        monitored = values.get(self.procedure.monitor)
+        if monitored is not None and not self.trainer.sanity_checking:
+            self.procedure.schedule.observe(monitored if self.procedure.mode == "min" else -monitored)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the exact means over every sample of the part evaluated."""
+        self._read_evaluation(self.split)
+
+    def _evaluate(self, batch: Batch) -> dict[str, Any]:
+        measures = self.measure(batch)
+        self.evaluation.add(measures)
+        real = batch["weight"] > 0
+        if self.metrics and real.any():
+            for metric in self.metrics.values():
+                metric.update(measures["scores"][real], batch["target"][real])
+        return measures
+
+    def _read_evaluation(self, split: str) -> dict[str, float]:
+        values = {f"{split}/{name}": value for name, value in self.evaluation.read(self.trainer.world_size).items()}
+        for label, metric in self.metrics.items():
+            values[f"{split}/{label}"] = float(metric.compute())
+            metric.reset()
+        # Already the same on every process: nothing to reduce.
+        self.log_dict({name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}, batch_size=1)
+        return values
+
+    # State and devices
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the step, the schedule's state, and the sums since the last log line."""
+        checkpoint["task"] = {
+            "step": self.step,
+            "schedule": self.procedure.schedule.state_dict(),
+            "totals": self.totals.state_dict(self.trainer.world_size),
+        }
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        state = checkpoint["task"]
+        self.step = state["step"]
+        self.procedure.schedule.load_state_dict(state["schedule"])
+        if self.global_rank == 0:
+            self.totals.load_state_dict(state["totals"], self.trainer.strategy.root_device)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move the tensors, beside the computation where memory is pinned; the rest of the batch stays as it is."""
+        return {
+            name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+            for name, value in batch.items()
+        }
+
+
+def mixed_seed(*parts: int) -> int:
+    """A 63-bit seed from several numbers (splitmix64's finaliser over their running sum)."""
+    state = 0
+    for part in parts:
+        state = (state + part + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 31
+    return state >> 1

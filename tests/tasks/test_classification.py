@@ -1,0 +1,82 @@
+"""The losses against their equations, and the sums that make every split of a batch equal."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from dltk.tasks.classification import Classification
+from dltk.tasks.totals import Totals
+
+
+def batch(images: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    return {"image": images, "target": targets, "weight": torch.ones(len(targets)) if weight is None else weight}
+
+
+@pytest.fixture
+def task() -> Classification:
+    torch.manual_seed(0)
+    return Classification(nn.Sequential(nn.Flatten(), nn.Linear(12, 7)))
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.randint(0, 256, (9, 3, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def test_pixels_are_scaled_by_channel(images: torch.Tensor) -> None:
+    task = Classification(nn.Flatten(), mean=[0.5, 0.25, 0.0], std=[0.5, 1.0, 2.0])
+    expected = (images / 255 - torch.tensor([0.5, 0.25, 0.0]).view(3, 1, 1)) / torch.tensor([0.5, 1.0, 2.0]).view(
+        3, 1, 1
+    )
+    torch.testing.assert_close(task.pixels(images), expected)
+
+
+def test_lenet_pixels_are_the_papers() -> None:
+    task = Classification(nn.Flatten(), mean=[0.0784314], std=[0.7843137])
+    values = task.pixels(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1)).flatten().tolist()
+    assert values == pytest.approx([-0.1, 1.175], abs=1e-5)
+
+
+def test_squared_error_is_half_the_sum_over_outputs() -> None:
+    task = Classification(nn.Flatten(), loss="squared_error", target_on=1.0, target_off=-1.0)
+    losses = task.losses(torch.tensor([[0.5, 0.0, 2.0]]), torch.tensor([2]))
+    assert losses.item() == pytest.approx(0.5 * (1.5**2 + 1.0**2 + 1.0**2))
+
+
+def test_map_loss_is_equation_9() -> None:
+    distances = torch.tensor([[3.0, 1.0, 7.0]])
+    task = Classification(nn.Flatten(), loss="map", rubbish=2.0)
+    expected = 1.0 + math.log(math.exp(-2.0) + math.exp(-3.0) + math.exp(-1.0) + math.exp(-7.0))
+    assert task.losses(-distances, torch.tensor([1])).item() == pytest.approx(expected)
+
+
+def test_any_split_of_a_batch_gives_the_same_means(task: Classification, images: torch.Tensor) -> None:
+    targets = torch.arange(9) % 7
+    whole, parts = Totals(), Totals()
+    whole.add(task.measure(batch(images, targets)))
+    for piece in (slice(0, 1), slice(1, 6), slice(6, 9)):
+        parts.add(task.measure(batch(images[piece], targets[piece])))
+    assert parts.read() == pytest.approx(whole.read(), rel=1e-6)
+    assert parts.read() == {}
+
+
+def test_samples_without_weight_count_for_nothing(task: Classification, images: torch.Tensor) -> None:
+    targets, weight = torch.arange(9) % 7, torch.tensor([1.0, 0, 1, 1, 0, 1, 1, 1, 0])
+    with_dead, without = Totals(), Totals()
+    with_dead.add(task.measure(batch(images, targets, weight)))
+    without.add(task.measure(batch(images[weight > 0], targets[weight > 0])))
+    assert with_dead.read() == pytest.approx(without.read(), rel=1e-6)
+
+
+def test_top5_only_where_there_are_more_than_five_classes(images: torch.Tensor) -> None:
+    few = Classification(nn.Sequential(nn.Flatten(), nn.Linear(12, 5))).measure(batch(images, torch.zeros(9).long()))
+    many = Classification(nn.Sequential(nn.Flatten(), nn.Linear(12, 6))).measure(batch(images, torch.zeros(9).long()))
+    assert "top5_error" not in few
+    assert "top5_error" in many
+
+
+def test_a_scale_of_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"std is \[0.0\], a scale. Set numbers above 0"):
+        Classification(nn.Flatten(), std=[0.0])

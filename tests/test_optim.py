@@ -1,0 +1,104 @@
+"""Optimisers against their formulas, schedules against values worked out by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from dltk import optim
+from dltk.optim import Constant, Cosine, InverseSqrt, MultiStep, Plateau, Step
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (Constant(), {0: 1.0, 99: 1.0}),
+        (Constant(warmup=0.1), {0: 0.1, 4: 0.5, 9: 1.0, 50: 1.0}),
+        (Constant(warmup=20), {0: 0.05, 19: 1.0, 50: 1.0}),
+        (Step(every=0.25), {0: 1.0, 24: 1.0, 25: 0.1, 50: 0.01, 99: 0.001}),
+        (Step(every=30, factor=0.5), {29: 1.0, 30: 0.5, 60: 0.25}),
+        (MultiStep(milestones=[0.5, 0.75]), {49: 1.0, 50: 0.1, 74: 0.1, 75: 0.01}),
+        (MultiStep(milestones=[10, 20], factor=0.5), {9: 1.0, 10: 0.5, 20: 0.25}),
+        (InverseSqrt(warmup=0.25), {0: 1 / 25, 24: 1.0, 99: 0.5}),
+        (Cosine(), {0: 1.0, 50: 0.5, 100: 0.0}),
+        (Cosine(warmup=0.2, floor=0.1), {0: 1 / 20, 19: 1.0, 60: 0.55, 100: 0.1}),
+    ],
+)
+def test_schedule_at_known_steps(schedule: optim.Schedule, expected: dict[int, float]) -> None:
+    assert {step: schedule.factor(step, 100) for step in expected} == pytest.approx(expected)
+
+
+def test_a_schedule_keeps_its_shape_when_the_run_gets_longer() -> None:
+    schedule = MultiStep(milestones=[0.7], factor=0.1)
+    assert [schedule.factor(step, 10) for step in range(10)] == [schedule.factor(10 * step, 100) for step in range(10)]
+
+
+def test_plateau_waits_then_drops_and_survives_a_restart() -> None:
+    schedule = Plateau(factor=0.1, patience=1, drops=2)
+    for error in (5.0, 4.0, 4.0, 4.0):  # better, better, waited once, waited twice: drop
+        schedule.observe(error)
+    assert schedule.factor(0, 100) == pytest.approx(0.1)
+    again = Plateau(factor=0.1, patience=1, drops=2)
+    again.load_state_dict(schedule.state_dict())
+    for _ in range(10):
+        again.observe(4.0)
+    assert again.factor(0, 100) == pytest.approx(0.01), "no more drops than `drops`"
+
+
+def test_plateau_of_a_metric_that_should_rise() -> None:
+    schedule = Plateau(patience=0)
+    for accuracy in (0.5, 0.6, 0.7):
+        schedule.observe(-accuracy)
+    assert schedule.factor(0, 1) == 1.0
+
+
+def test_sgd_is_the_formula() -> None:
+    weight = nn.Parameter(torch.tensor([1.0, 0.5], dtype=torch.float64))
+    optimizer = optim.sgd([{"params": [weight]}], lr=0.1, momentum=0.9, weight_decay=0.01)
+    expected, velocity = weight.detach().clone(), torch.zeros(2, dtype=torch.float64)
+    for _ in range(5):
+        optimizer.zero_grad()
+        (weight**3).sum().backward()
+        optimizer.step()
+        velocity = 0.9 * velocity + 3 * expected**2 + 0.01 * expected
+        expected = expected - 0.1 * velocity
+    torch.testing.assert_close(weight.detach(), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamw"])
+def test_every_optimiser_descends(name: str) -> None:
+    weight = nn.Parameter(torch.tensor([3.0]))
+    optimizer = getattr(optim, name)([{"params": [weight]}], lr=0.1)
+    for _ in range(50):
+        optimizer.zero_grad()
+        (weight**2).sum().backward()
+        optimizer.step()
+    assert weight.item() ** 2 < 9.0
+
+
+def test_parameter_groups_take_the_first_pattern_that_matches() -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4))
+    groups = optim.parameter_groups(net, [{"match": "bias$", "weight_decay": 0.0}, {"match": "^1", "lr": 0.5}])
+    shapes = [[tuple(p.shape) for p in group["params"]] for group in groups]
+    assert shapes == [[(3, 2)], [(3,), (4,)], [(4, 3)]]
+    assert [group.get("lr") for group in groups] == [None, None, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([{"match": "nothing"}], "no parameter's name matches 'nothing'"),
+        ([{"match": "("}], "group 0 needs `match`"),
+        ([{"lr": 0.1}], "group 0 needs `match`"),
+    ],
+)
+def test_wrong_parameter_groups(groups: list[dict[str, object]], message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+        optim.parameter_groups(nn.Linear(2, 2), groups)
+
+
+def test_curve_covers_the_run() -> None:
+    steps, factors = optim.curve(Cosine(), 1000, points=11)
+    assert (steps[0], steps[-1], len(steps)) == (0, 999, 11)
+    assert all(math.isfinite(factor) for factor in factors)
