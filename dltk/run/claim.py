@@ -1,0 +1,118 @@
+"""A claim: a number that a recipe says it reaches, and the verdict on it from runs over several seeds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+_LOWER = ("error", "loss", "perplexity")  # metrics with these words in their names are better when lower
+
+# Student's t, two-sided 95 % (quantile 0.975), for 1, 2, 3 … degrees of freedom.
+# Abramowitz and Stegun, Handbook of Mathematical Functions, table 26.10.
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+_NORMAL = 1.959964  # the same quantile of the normal distribution
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What a recipe claims, and how it is measured."""
+
+    metric: str  # name as in the summary, e.g. test/top1_error
+    value: float  # the number claimed, in the metric's unit
+    tolerance: float  # how far the mean over the seeds may be off
+    protocol: str = "single_crop"  # how the metric is measured; a verdict needs equal protocols
+    split: Literal["val", "test"] = "test"  # part of the data on which it is measured
+    seeds: int = 1  # runs with different seeds that a verdict needs
+    source: str = "measured"  # where the number comes from: measured, or the paper's table
+    checkpoint: Literal["best", "last"] = "best"  # best is selected on val and reported on split
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether the metric should fall, by its name."""
+        name = self.metric.rpartition("/")[2].lower()
+        return any(word in name for word in _LOWER)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What runs say about a claim."""
+
+    text: Literal["PASS", "FAIL", "UNTESTED"]
+    mean: float | None  # over the seeds; None without any
+    low: float | None  # 95 % interval of the mean; None with fewer than two seeds
+    high: float | None
+    n: int  # seeds
+    line: str  # one line for people
+
+
+def t_quantile(freedom: int) -> float:
+    """Student's t, quantile 0.975, to 0.001.
+
+    Above 10 degrees of freedom by the expansion in 1/freedom, Abramowitz and Stegun 26.7.5.
+    """
+    assert freedom >= 1, f"{freedom} degrees of freedom"
+    if freedom <= len(_T):
+        return _T[freedom - 1]
+    z = _NORMAL
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
+
+
+def interval(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean, and half the width of its 95 % t-interval (None for fewer than two values)."""
+    n = len(values)
+    assert n > 0, "no values"
+    mean = math.fsum(values) / n
+    if n < 2:
+        return mean, None
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    return mean, t_quantile(n - 1) * deviation / math.sqrt(n)
+
+
+def verdict(values: Sequence[float], claim: Claim) -> Verdict:
+    """Judges a claim by the metric's values, one for each seed, all measured by the claim's protocol.
+
+    PASS: enough seeds, and their mean within the tolerance or better than that. UNTESTED: too few seeds.
+    """
+    said = f"claimed {claim.value:g} ± {claim.tolerance:g} ({claim.protocol}, {claim.source})"
+    wild = sum(not math.isfinite(value) for value in values)
+    n = len(values)
+    if wild:
+        line = f"FAIL: {claim.metric}: {wild} of {n} {_seeds(n)} gave no number; {said}."
+        return Verdict(text="FAIL", mean=None, low=None, high=None, n=n, line=line)
+    if n == 0:
+        line = f"UNTESTED: {claim.metric}: no run yet; {said} needs {claim.seeds} {_seeds(claim.seeds)}."
+        return Verdict(text="UNTESTED", mean=None, low=None, high=None, n=0, line=line)
+    mean, half = interval(values)
+    text, remark = _judge(mean, n, claim)
+    spread = f" ± {_rounded(half, half)}" if half is not None else ""
+    line = f"{text}: {claim.metric} {_rounded(mean, half)}{spread} ({n} {_seeds(n)}), {said}{remark}."
+    low, high = (None, None) if half is None else (mean - half, mean + half)
+    return Verdict(text=text, mean=mean, low=low, high=high, n=n, line=line)
+
+
+def _judge(mean: float, n: int, claim: Claim) -> tuple[Literal["PASS", "FAIL", "UNTESTED"], str]:
+    """The verdict's word and what is added to its line."""
+    if n < claim.seeds:
+        return "UNTESTED", f": {claim.seeds - n} of {claim.seeds} {_seeds(claim.seeds)} are missing"
+    off = mean - claim.value
+    # The sum in binary may miss the tolerance by a last digit that nobody wrote.
+    if abs(off) <= claim.tolerance or math.isclose(abs(off), claim.tolerance, rel_tol=1e-9, abs_tol=1e-12):
+        return "PASS", ""
+    if (off < 0) == claim.lower_is_better:
+        return "PASS", ", better than claimed"
+    return "FAIL", f": off by {abs(off):.3g}"
+
+
+def _seeds(n: int) -> str:
+    return "seed" if n == 1 else "seeds"
+
+
+def _rounded(value: float, half: float | None) -> str:
+    """A number to the two leading digits of its uncertainty, at most six decimals."""
+    if half is None or half == 0.0:
+        return f"{value:.4g}"
+    decimals = min(6, max(0, 1 - math.floor(math.log10(half))))
+    return f"{value:.{decimals}f}"

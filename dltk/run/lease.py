@@ -1,0 +1,234 @@
+"""`LEASE`: at most one training on a run folder, also across machines that share a disk.
+
+A file that its holder creates exclusively and touches every few seconds. Not flock, which fails on Lustre and lies on
+NFS. A holder that has died is recognised by its process (on this machine) or by its heartbeat (on others).
+"""
+
+import atexit
+import contextlib
+import errno
+import os
+import secrets
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from dltk.errors import LaunchError
+from dltk.run.atomic import from_json, read_object, refusing, replace_file, to_json, write_beside
+from dltk.run.ledger import clock_text
+
+HEARTBEAT = 5.0  # seconds between two signs of life
+STALE = 60.0  # seconds without one after which a holder on another machine counts as dead
+
+
+class Lease:
+    """The right to train in a run folder; a context manager.
+
+    Args:
+        path: the lease file.
+        note: called with one line when a dead holder's lease is taken over.
+    """
+
+    def __init__(self, path: Path, note: Callable[[str], None] | None = None) -> None:
+        self.path = Path(path)
+        self.previous: dict[str, Any] | None = None  # the dead holder's record, with its last `heartbeat`
+        self.lost = False  # True once another process holds it: stop writing
+        self._note = note
+        self._token = secrets.token_hex(8)
+        self._pid = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def acquire(self) -> "Lease":
+        """Takes the lease. Raises LaunchError naming host, pid and since when, if a living process holds it."""
+        assert self._thread is None, "this lease is held already"
+        self._pid = os.getpid()
+        self._started = time.time()
+        self.lost = False
+        if not self._create():
+            self._take_over()
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._beat, name="dltk-lease", daemon=True)
+        self._thread.start()
+        atexit.register(self.release)
+        return self
+
+    def release(self) -> None:
+        """Gives the lease back; nothing happens when it is not held, or in a forked child."""
+        if self._thread is None or os.getpid() != self._pid:
+            return
+        self._stop.set()
+        self._thread.join(HEARTBEAT)
+        self._thread = None
+        atexit.unregister(self.release)
+        if self._is_ours():
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+
+    def __enter__(self) -> "Lease":
+        """Takes the lease."""
+        return self if self._thread else self.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Gives it back."""
+        self.release()
+
+    def _record(self) -> str:
+        return to_json(
+            {
+                "host": socket.gethostname(),
+                "pid": self._pid,
+                "machine": machine(),
+                "process": process_start(self._pid),
+                "started": clock_text(self._started),
+                "heartbeat": time.time(),
+                "token": self._token,
+            }
+        )
+
+    def _create(self) -> bool:
+        """Creates the file with its content in one step; False when there is one already."""
+        with refusing(self.path, "cannot write"):
+            beside = write_beside(self.path, self._record().encode())
+            try:
+                os.link(beside, self.path)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+                    raise
+                return self._create_without_links()
+            finally:
+                with contextlib.suppress(OSError):
+                    beside.unlink()
+        return self._is_ours()
+
+    def _create_without_links(self) -> bool:
+        try:
+            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            return False
+        with os.fdopen(handle, "w") as file:
+            file.write(self._record())
+        return True
+
+    def _take_over(self) -> None:
+        self._refuse_if_alive()
+        # Two may find the same dead holder: only the one that creates this file goes on to replace the lease.
+        guard = self.path.with_name(f".{self.path.name}.takeover")
+        with refusing(self.path, "cannot write"):
+            if guard.exists() and time.time() - guard.stat().st_mtime > STALE:
+                guard.unlink(missing_ok=True)  # its maker died within the few lines below
+            try:
+                os.close(os.open(guard, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            except FileExistsError:
+                raise LaunchError(
+                    self.path, "", "another process is taking this run over just now", "Try again in a minute."
+                ) from None
+        try:
+            self.previous = self._refuse_if_alive()
+            if self.previous:
+                replace_file(self.path, self._record())
+            elif not self._create():  # given back a moment ago, and taken by another since
+                self._refuse_if_alive()
+        finally:
+            guard.unlink(missing_ok=True)
+        if self.previous and self._note:
+            self._note(
+                f"{self.path}: the run was held by process {self.previous.get('pid', '?')} on "
+                f"{self.previous.get('host', '?')}, which is gone (last heartbeat "
+                f"{clock_text(self.previous['heartbeat'])}). Taken over."
+            )
+
+    def _refuse_if_alive(self) -> dict[str, Any] | None:
+        """The dead holder's record, None without one. Raises LaunchError when the holder lives."""
+        record = holder(self.path)
+        if record and record["alive"]:
+            raise LaunchError(
+                self.path,
+                "",
+                f"this run is being trained by process {record.get('pid', '?')} on {record.get('host', '?')} "
+                f"since {record.get('started', '?')}",
+                "Wait for it, stop it with `dltk stop`, or train another run.",
+            )
+        return record
+
+    def _is_ours(self) -> bool:
+        record = read_object(self.path)
+        return bool(record) and record.get("token") == self._token  # type: ignore[union-attr]
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT):
+            record = read_object(self.path)
+            if record and record.get("token") != self._token:
+                self.lost = True  # we slept so long that another took over
+                return
+            try:
+                replace_file(self.path, self._record())
+            except LaunchError:  # a full disk: the time stamp alone is a sign of life too
+                with contextlib.suppress(OSError):
+                    os.utime(self.path)
+
+
+def holder(path: Path) -> dict[str, Any] | None:
+    """Who holds a lease: its record with `alive`; None when there is no lease. Never raises."""
+    try:
+        touched = path.stat().st_mtime
+        record = from_json(path.read_bytes()) or {}
+    except OSError:
+        return None
+    beat = record.get("heartbeat")
+    record["heartbeat"] = max(touched, beat) if isinstance(beat, int | float) else touched
+    record["alive"] = _alive(record)
+    return record
+
+
+def _alive(record: dict[str, Any]) -> bool:
+    pid = record.get("pid")
+    here = record.get("host") == socket.gethostname() and record.get("machine") == machine()
+    if here and isinstance(pid, int) and not _hidden(pid):
+        return record.get("process") == process_start(pid)
+    return time.time() - record["heartbeat"] < STALE
+
+
+def machine() -> str:
+    """What tells this machine's process numbers from another's: its boot and, in a container, the pid namespace."""
+    parts = []
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    with contextlib.suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
+
+
+def _hidden(pid: int) -> bool:
+    """Whether a process exists of which this user may see nothing (hidepid)."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return process_start(pid) is None
+    except (OSError, OverflowError):
+        return False
+    return False
+
+
+def process_start(pid: int) -> str | None:
+    """When a process of this machine started, as an opaque text; None when there is no such process."""
+    if pid <= 0:
+        return None
+    if Path("/proc/self/stat").exists():
+        try:
+            # The name in brackets may hold anything; the state is field 3 and the start time field 22 of the line.
+            fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] in "ZX" else fields[19]  # a zombie writes nothing any more
+    shown = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return shown.stdout.strip() or None
