@@ -1,0 +1,1 @@
+"""From settings to a Lightning Trainer: callbacks, checkpoints, precision, strategy."""

@@ -1,0 +1,70 @@
+"""A running average of the weights, used for evaluation (Polyak and Juditsky, SIAM J. Control Optim. 30, 1992)."""
+
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+from torch import Tensor
+
+from dltk.tasks.task import Task
+
+
+class Average(Callback):
+    """Keeps average <- decay * average + (1 - decay) * weights, and puts it in place while evaluating.
+
+    Args:
+        decay: share of the old average kept at each step; early steps use min(decay, (1 + t) / (10 + t)).
+    """
+
+    def __init__(self, decay: float) -> None:
+        if not 0 < decay < 1:
+            raise ValueError(f"ema is {decay}, the share of the average kept at each step. Set it between 0 and 1")
+        self.decay = decay
+        self._average: dict[str, Tensor] = {}
+        self._weights: dict[str, Tensor] = {}  # the trained ones, while the average stands in their place
+
+    def on_train_start(self, trainer: Trainer, task: Task) -> None:
+        """Begin with the weights themselves, unless a checkpoint brought an average."""
+        parameters = dict(task.model.named_parameters())
+        if not self._average:
+            self._average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        self._average = {name: value.to(parameters[name].device) for name, value in self._average.items()}
+
+    def on_train_batch_end(self, trainer: Trainer, task: Task, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Move the average after each optimiser step."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        step = batch["info"].step
+        decay = min(self.decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            weights = [parameter for _, parameter in task.model.named_parameters()]
+            torch._foreach_lerp_(list(self._average.values()), weights, 1 - decay)
+
+    def on_validation_start(self, trainer: Trainer, task: Task) -> None:
+        """Evaluate the average."""
+        if self._average:
+            self._weights = _exchange(task, self._average)
+
+    def on_validation_end(self, trainer: Trainer, task: Task) -> None:
+        """Go on training the weights."""
+        if self._weights:
+            _exchange(task, self._weights)
+            self._weights = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average, by parameter name."""
+        return {"average": self._average}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with a saved average."""
+        self._average = dict(state_dict["average"])
+
+
+def _exchange(task: Task, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Put values in place of the parameters; returns what stood there."""
+    before = {}
+    with torch.no_grad():
+        for name, parameter in task.model.named_parameters():
+            before[name] = parameter.detach().clone()
+            parameter.copy_(values[name])
+    return before

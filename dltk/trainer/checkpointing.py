@@ -1,0 +1,137 @@
+"""When to save, and how Lightning's checkpoint becomes a directory of the run folder and comes back."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, Trainer
+from lightning.fabric.plugins import CheckpointIO
+
+from dltk.run.checkpoint import Checkpoints
+from dltk.tasks.task import Task
+from dltk.trainer.config import CheckpointConfig
+from dltk.trainer.recorder import Recorder
+from dltk.trainer.stopping import Stopping
+
+
+class DirectoryIO(CheckpointIO):
+    """Lightning's reading and writing of checkpoints, through the run folder's verified directories.
+
+    Args:
+        checkpoints: the run's.
+        accumulate: micro-batches of a step in this attempt; the attempt that saved may have had others.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, accumulate: int) -> None:
+        self.checkpoints = checkpoints
+        self.accumulate = accumulate
+        self.meta: dict[str, Any] = {}  # for the next manifest
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write and publish one directory; `path` is ignored, the step names it."""
+        self.checkpoints.write(self.meta["step"], checkpoint, self.meta)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Verify and read one directory."""
+        checkpoint = self.checkpoints.load(Path(path))
+        restart_loops(checkpoint["loops"]["fit_loop"], checkpoint["task"]["step"] * self.accumulate)
+        return checkpoint
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Lightning removes nothing here; the run folder's retention does."""
+        raise AssertionError("checkpoints are removed by Checkpoints.prune only")
+
+
+def restart_loops(state: dict[str, Any], batches: int) -> None:
+    """Make the state of Lightning's fit loop say: `batches` are done, nothing is under way.
+
+    A checkpoint may have been written inside a hook, where some of Lightning's counters are ahead of others, or by
+    processes that took more or fewer micro-batches a step.
+    """
+    done = dict.fromkeys(("ready", "started", "processed", "completed"), batches)
+    state["epoch_loop.batch_progress"] = {"total": done, "current": dict(done), "is_last_batch": False}
+    nothing = dict.fromkeys(("ready", "started", "processed", "completed"), 0)
+    state["epoch_loop.val_loop.batch_progress"] = {"total": nothing, "current": dict(nothing), "is_last_batch": False}
+    begun = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+    state["epoch_progress"] = {"total": begun, "current": dict(begun)}
+
+
+class Saving(Callback):
+    """Saves every so many steps or minutes, after each validation, at the end, and when asked to stop.
+
+    Args:
+        config: when, and what to keep.
+        io: the writer.
+        stopping: who leaves after the save.
+        recorder: refuses to save weights that are not finite.
+        position: step to (epoch, samples of it).
+        say: prints one line.
+    """
+
+    def __init__(
+        self,
+        config: CheckpointConfig,
+        io: DirectoryIO,
+        stopping: Stopping,
+        recorder: Recorder,
+        position: Callable[[int], tuple[int, int]],
+        say: Callable[[str], None],
+    ) -> None:
+        self.config, self.io, self.stopping, self.recorder, self.position = config, io, stopping, recorder, position
+        self.say = say
+        self._saved_step = -1
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(self, trainer: Trainer, task: Task, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Save when a step is due; leave when the processes agreed to stop."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        step = batch["info"].step + 1
+        if task.stop_agreed:
+            self.save(trainer, task, step)
+            self.stopping.leave(trainer)
+        validates_now = batch_idx + 1 == trainer.val_check_batch  # and saves after that
+        if not validates_now and (self._step_due(step) or self._minutes_due(trainer, step)):
+            self.save(trainer, task, step)
+
+    def on_validation_end(self, trainer: Trainer, task: Task) -> None:
+        """Save what was just measured, so that the best can be kept."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.save(trainer, task, task.step)
+
+    def save(self, trainer: Trainer, task: Task, step: int) -> None:
+        """Write the checkpoint of `step`, on every process together."""
+        if step == self._saved_step:
+            return
+        self.recorder.require_finite(trainer, task)
+        epoch, samples = self.position(step)
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        measured = self.recorder.validated_step == step
+        self.io.meta = {
+            "step": step,
+            "epoch": epoch,
+            "samples": samples,
+            "world_size": trainer.world_size,
+            "metric": metrics if measured else {},
+        }
+        trainer.save_checkpoint(self.io.checkpoints.path / f"step-{step:08d}", weights_only=False)
+        if trainer.is_global_zero:
+            self._prune()
+        self._saved_step, self._saved_at = step, time.monotonic()
+
+    def _prune(self) -> None:
+        config = self.config
+        self.io.checkpoints.prune(
+            keep_last=config.keep_last, keep_best=config.keep_best, metric=config.monitor, mode=config.mode
+        )
+
+    def _step_due(self, step: int) -> bool:
+        return self.config.every_steps is not None and step % self.config.every_steps == 0
+
+    def _minutes_due(self, trainer: Trainer, step: int) -> bool:
+        """The first process's clock decides, asked only at log lines, where the processes meet anyway."""
+        if not self.recorder.is_log_step(step):
+            return False
+        due = time.monotonic() - self._saved_at >= 60 * self.config.every_minutes
+        return bool(trainer.strategy.broadcast(due)) if trainer.world_size > 1 else due

@@ -1,0 +1,70 @@
+"""The settings of a run that are the same for every network: batch, training, checkpoints, logging, place.
+
+These dataclasses are the schema of a recipe's fixed sections. The file imports neither torch nor Lightning, so that a
+recipe can be checked quickly; the comment behind a field is its help text.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchConfig:
+    """How many samples make one step; the rest follows from the number of processes."""
+
+    global_: int  # samples in one optimiser step over all devices (`global` in a recipe)
+    micro: int | None = None  # samples a device takes at once; accumulation follows
+    accumulate: int | None = None  # passes that make one step; the micro-batch follows
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How long and in which arithmetic."""
+
+    epochs: int | None = None  # passes over the training data (or give steps)
+    steps: int | None = None  # optimiser steps (or give epochs)
+    seed: int = 0  # of the initial weights, the order of samples, augmentation and dropout
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"  # arithmetic of forward and backward
+    clip_norm: float | None = None  # upper bound of the gradient's norm
+    clip_value: float | None = None  # upper bound of each gradient component
+    channels_last: bool = False  # keep images channel by channel at each pixel in memory
+    compile: bool = False  # compile the network (net.compile)
+    ema: float | None = None  # decay of the running average of the weights used for evaluation
+    validate_every: int | None = None  # steps between validations; default: every epoch
+    deterministic: bool = True  # only algorithms that give the same result twice
+    callbacks: list[dict[str, Any]] = field(default_factory=list)  # Lightning callbacks: {name: package.module:Name, …}
+    metrics: list[dict[str, Any]] = field(default_factory=list)  # torchmetrics over scores and targets, likewise
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """When to save, and what to keep."""
+
+    every_steps: int | None = None  # save every so many steps
+    every_minutes: float = 10.0  # save at least so often
+    keep_best: int = 1  # best checkpoints kept
+    keep_last: int = 2  # newest checkpoints kept
+    monitor: str = "val/top1_error"  # the metric that decides which is best; errors and losses are minimised
+    mode: Literal["min", "max"] = "min"  # whether the monitored metric should fall or rise
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogConfig:
+    """What is written down, and where else it goes."""
+
+    every_steps: int = 50  # steps between lines of metrics.jsonl
+    wandb: Literal["auto", "online", "offline", "disabled"] = "auto"  # W&B; auto: online when logged in and reachable
+    project: str = "dltk"  # W&B project
+    entity: str | None = None  # W&B team or user
+    group: str | None = None  # W&B group
+    tags: list[str] = field(default_factory=list)  # W&B tags
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchConfig:
+    """Where it runs; never changes the result."""
+
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where there is a device, else CPU
+    devices: int | Literal["auto"] = "auto"  # processes on this machine; auto: all CUDA devices, or one CPU process
+    strategy: Literal["auto", "ddp"] = "auto"  # auto: ddp when there are several processes
+    threads: int | None = None  # CPU threads a process computes with; default: the cores divided by the processes

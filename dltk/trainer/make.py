@@ -1,0 +1,182 @@
+"""From a recipe's settings to a Lightning Trainer with the toolkit's callbacks."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import lightning
+import torch
+from lightning import Callback
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+
+from dltk.data.datamodule import DataModule
+from dltk.run.folder import RunFolder
+from dltk.trainer.average import Average
+from dltk.trainer.checkpointing import DirectoryIO, Saving
+from dltk.trainer.config import BatchConfig, CheckpointConfig, LogConfig, TrainConfig
+from dltk.trainer.progress import Display
+from dltk.trainer.recorder import Listener, Recorder
+from dltk.trainer.stopping import Signals, Stopping
+from dltk.trainer.stopwatch import Stopwatch
+from dltk.trainer.validating import Validating
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this process stands among the processes of the run."""
+
+    rank: int = 0
+    world: int = 1
+    accelerator: str = "cpu"
+
+    @property
+    def device(self) -> torch.device:
+        """The process's device."""
+        return torch.device("cuda", self.rank) if self.accelerator == "cuda" else torch.device("cpu")
+
+
+def accumulation(batch: BatchConfig, world: int) -> int:
+    """Passes that make one step, from the one of `micro` and `accumulate` that is given."""
+    if batch.accumulate is not None:
+        return batch.accumulate
+    return 1 if batch.micro is None else -(-batch.global_ // (batch.micro * world))
+
+
+def section(settings: Mapping[str, Any], name: str, config: type) -> Any:
+    """One section of a recipe as its dataclass (`global` in a recipe is `global_` here)."""
+    values = settings.get(name) or {}
+    fields = config.__dataclass_fields__
+    return config(**{key if key in fields else f"{key}_": value for key, value in values.items()})
+
+
+def make_trainer(
+    settings: Mapping[str, Any],
+    data: DataModule,
+    run: RunFolder,
+    place: Place,
+    signals: Signals,
+    listeners: list[Listener],
+    callbacks_of_others: list[Callback],
+) -> lightning.Trainer:
+    """The Trainer of one process of a run.
+
+    Args:
+        settings: the recipe.
+        data: gives the length of the run; covers it in one span.
+        run: where everything is written.
+        place: which process this is.
+        signals: the process's signals, installed already.
+        listeners: who hears of each metrics line.
+        callbacks_of_others: what the recipe names from other packages.
+    """
+    train = section(settings, "train", TrainConfig)
+    log = section(settings, "log", LogConfig)
+    display = Display(data.total_steps)
+    stopwatch = Stopwatch()
+    stopping = Stopping(signals, run)
+    recorder = Recorder(
+        run,
+        every=log.every_steps,
+        total=data.total_steps,
+        position=data.position,
+        stopwatch=stopwatch,
+        listeners=[display.hear, *listeners],
+        say=display.say,
+    )
+    accumulate = accumulation(section(settings, "batch", BatchConfig), place.world)
+    io = DirectoryIO(run.checkpoints, accumulate)
+    checkpoint = section(settings, "checkpoint", CheckpointConfig)
+    callbacks = [
+        *callbacks_of_others,
+        stopping,
+        *([Average(train.ema)] if train.ema is not None else []),
+        recorder,
+        Validating(lambda step: next_validation(data, train.validate_every, step), recorder),
+        display,
+        Saving(checkpoint, io, stopping, recorder, data.position, display.say),
+    ]
+    return bare_trainer(
+        place,
+        precision=train.precision,
+        deterministic=train.deterministic,
+        # The whole run is one epoch of Lightning's: one counter to restart from, and no pause between passes.
+        max_epochs=1,
+        accumulate_grad_batches=accumulate,
+        callbacks=callbacks,
+        plugins=[io],
+        profiler=stopwatch,
+        default_root_dir=run.path,
+    )
+
+
+def bare_trainer(place: Place, **arguments: Any) -> lightning.Trainer:
+    """A Trainer on the process's device, without any of Lightning's own files, bars and warnings."""
+    _quiet()
+    plugins = [*arguments.pop("plugins", []), _Environment()]
+    return lightning.Trainer(
+        accelerator=place.accelerator,
+        devices=place.world,
+        strategy=_strategy(place),
+        plugins=plugins,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        **arguments,
+    )
+
+
+def next_validation(data: DataModule, every: int | None, step: int) -> int:
+    """The next step after `step` that ends with a validation: an epoch's last or every so many, and the run's last."""
+    if every is not None:
+        return min(data.total_steps, (step // every + 1) * every)
+    epoch, _ = data.position(step)
+    while (end := data.first_step(epoch + 1)) <= step:
+        epoch += 1
+    return min(data.total_steps, end)
+
+
+class _Environment(LightningEnvironment):
+    """The launcher has started the processes already, on this machine, with the usual variables."""
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @staticmethod
+    def detect() -> bool:
+        return True
+
+    def local_rank(self) -> int:
+        return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def _strategy(place: Place) -> Strategy:
+    if place.world == 1:
+        return SingleDeviceStrategy(place.device)
+    backend = "nccl" if place.accelerator == "cuda" else "gloo"
+    return DDPStrategy(process_group_backend=backend)
+
+
+def _quiet() -> None:
+    """Silence what Lightning says of things that this toolkit does on purpose."""
+    import logging
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for text in (
+        ".*does not have many workers.*",
+        ".*srun.*",
+        ".*isinstance.treespec, LeafSpec.*",
+        ".*dataloader is not resumable.*",
+        ".*returned `None`, this fit will run with no optimizer.*",
+        ".*lr_scheduler.step.*before.*optimizer.step.*",
+        ".*smaller than the logging interval.*",
+        ".*overridden `transfer_batch_to_device`.*",
+    ):
+        warnings.filterwarnings("ignore", text)

@@ -1,0 +1,176 @@
+"""Writes what a run does: metrics lines, the digest of the data, where the time goes; stops when a loss is not finite.
+
+Between log lines everything stays on the device; the processes meet once at each line.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning import Callback, Trainer
+from torch import Tensor
+
+from dltk.data.loader import Digest
+from dltk.run.folder import RunFolder
+from dltk.tasks.task import Task
+from dltk.trainer.stopwatch import Stopwatch
+
+
+class NotFiniteError(ArithmeticError):
+    """A loss was NaN or infinite."""
+
+
+Listener = Callable[[int, dict[str, Any]], None]  # hears of every metrics line: the step and its numbers
+
+
+class Recorder(Callback):
+    """Writes `metrics.jsonl` and tells the listeners.
+
+    Args:
+        run: the run folder.
+        every: steps between lines.
+        total: steps of the run.
+        position: step to (epoch, samples of it).
+        samples: step to samples consumed since the run began.
+        stopwatch: where the time goes.
+        listeners: who else hears of each line.
+        say: prints one line.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        *,
+        every: int,
+        total: int,
+        position: Callable[[int], tuple[int, int]],
+        stopwatch: Stopwatch,
+        listeners: list[Listener],
+        say: Callable[[str], None],
+    ) -> None:
+        self.run, self.every, self.total, self.position = run, every, total, position
+        self.stopwatch, self.listeners, self.say = stopwatch, listeners, say
+        self.digest = Digest()
+        self.validated_step = -1
+        self.seen = 0  # samples consumed since the run began
+        self._seen_at_line = 0
+        self._line_at = time.perf_counter()
+        self._bad_step: Tensor | None = None  # first step of a loss that is not finite, -1 for none
+        self._recent: deque[tuple[int, tuple[str, ...]]] = deque()  # (step, keys) since the last line
+        self._warned_of_data = False
+
+    def is_log_step(self, step: int) -> bool:
+        """Whether a line is written after `step` steps."""
+        return step % self.every == 0 or step == self.total
+
+    def on_train_start(self, trainer: Trainer, task: Task) -> None:
+        """Start the clocks."""
+        self._bad_step = torch.full((), -1, dtype=torch.int64, device=task.device)
+        self._seen_at_line = self.seen
+        self._restart_clock()
+
+    def on_train_batch_end(self, trainer: Trainer, task: Task, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Count the batch; write a line when one is due."""
+        info = batch["info"]
+        self.digest.update(info.places, info.keys)
+        self._recent.append((info.step, info.keys))
+        self._note_bad_loss(outputs, info.step)
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        self.digest.close_batch()
+        self.seen += int(info.planned)
+        if self.is_log_step(info.step + 1):
+            self.require_finite(trainer, task)
+            self._write_training_line(trainer, task, info.step + 1)
+
+    def on_validation_start(self, trainer: Trainer, task: Task) -> None:
+        """Validation does not count as training time."""
+        self._paused_at = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, task: Task) -> None:
+        """Write what was measured."""
+        self._line_at += time.perf_counter() - self._paused_at
+        if trainer.state.fn != "fit":
+            return
+        self.validated_step = task.step
+        measured = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        self._write(trainer, task.step, measured)
+
+    def require_finite(self, trainer: Trainer, task: Task) -> None:
+        """Stop every process when any of them met a loss that is not finite.
+
+        Raises:
+            NotFiniteError: with the step and the keys of its batch.
+        """
+        assert self._bad_step is not None
+        found: list[Any] = [self._describe_bad_step(int(self._bad_step))]
+        if trainer.world_size > 1:
+            mine, found = found[0], [None] * trainer.world_size
+            dist.all_gather_object(found, mine)
+        bad = [one for one in found if one is not None]
+        if bad:
+            step = min(step for step, _ in bad)
+            keys = [key for at, keys in bad if at == step for key in keys]
+            raise NotFiniteError(f"the loss of step {step} is not finite; its batch: {', '.join(keys[:64])}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The digest, the samples seen, the last validation."""
+        return {"digest": self.digest.state_dict(), "seen": self.seen, "validated_step": self.validated_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.digest.load_state_dict(state_dict["digest"])
+        self.seen, self.validated_step = state_dict["seen"], state_dict["validated_step"]
+
+    def _note_bad_loss(self, outputs: Any, step: int) -> None:
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if isinstance(loss, Tensor):
+            assert self._bad_step is not None
+            fresh_bad = ~torch.isfinite(loss.detach()) & (self._bad_step < 0)
+            self._bad_step.masked_fill_(fresh_bad, step)
+
+    def _describe_bad_step(self, step: int) -> tuple[int, tuple[str, ...]] | None:
+        if step < 0:
+            return None
+        return step, tuple(key for at, keys in self._recent if at == step for key in keys)
+
+    def _write_training_line(self, trainer: Trainer, task: Task, step: int) -> None:
+        self._recent.clear()
+        seconds = max(1e-9, time.perf_counter() - self._line_at)
+        parts = self.stopwatch.read()
+        metrics = {f"train/{name}": value for name, value in task.totals.read(trainer.world_size).items()}
+        if trainer.optimizers:
+            metrics["train/lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        if task.gradient_norm is not None:
+            metrics["train/gradient_norm"] = float(task.gradient_norm)
+        metrics["time/samples_per_second"] = (self.seen - self._seen_at_line) / seconds
+        metrics |= {f"time/{part}": spent / seconds for part, spent in parts.items()}
+        self._write(trainer, step, metrics | {"data/digest": self.digest.agreed(trainer.world_size)})
+        self._remedy(metrics["time/data_wait"], trainer)
+        self._seen_at_line = self.seen
+        self._restart_clock()
+
+    def _write(self, trainer: Trainer, step: int, metrics: dict[str, Any]) -> None:
+        if not trainer.is_global_zero:
+            return
+        epoch, _ = self.position(step)
+        self.run.metrics.append(step=step, epoch=epoch, samples=self.seen, time=time.time(), **metrics)
+        for listener in self.listeners:
+            listener(step, metrics)
+
+    def _remedy(self, data_wait: float, trainer: Trainer) -> None:
+        # The first line holds the workers' start.
+        if data_wait > 0.2 and not self._warned_of_data and trainer.is_global_zero and self._seen_at_line:
+            self._warned_of_data = True
+            self.say(
+                f"{100 * data_wait:.0f} % of the time goes into waiting for data. "
+                "Raise data.workers, or choose a cheaper data.augment."
+            )
+
+    def _restart_clock(self) -> None:
+        self.stopwatch.read()
+        self._line_at = time.perf_counter()
+

@@ -1,0 +1,59 @@
+"""Where the time of a step goes: waiting for data, computing, the optimiser, logging.
+
+Lightning calls a profiler around each part of its loop; this one only adds up seconds, so that it can stay on.
+Times are the host's: work that a device does beside the host counts where the host waits for it.
+"""
+
+import time
+from collections import defaultdict
+
+from lightning.pytorch.profilers import Profiler
+
+PARTS = ("data_wait", "compute", "optimizer", "logging")
+
+
+class Stopwatch(Profiler):
+    """Seconds of each part of the training loop since the last reading."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._started: dict[str, float] = {}
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._part_of: dict[str, str | None] = {}
+
+    def start(self, action_name: str) -> None:
+        """Lightning enters a part of its loop."""
+        if self._part(action_name) is not None:
+            self._started[action_name] = time.perf_counter()
+
+    def stop(self, action_name: str) -> None:
+        """Lightning leaves it."""
+        began = self._started.pop(action_name, None)
+        part = self._part(action_name)
+        if began is not None and part is not None:
+            self._seconds[part] += time.perf_counter() - began
+
+    def read(self) -> dict[str, float]:
+        """Seconds by part since the last reading."""
+        seconds = dict(self._seconds)
+        self._seconds.clear()
+        # The optimiser's step runs forward and backward inside itself.
+        seconds["optimizer"] = max(0.0, seconds.get("optimizer", 0.0) - seconds.get("compute", 0.0))
+        return {part: seconds.get(part, 0.0) for part in PARTS}
+
+    def _part(self, action_name: str) -> str | None:
+        if action_name not in self._part_of:
+            self._part_of[action_name] = _part_of(action_name)
+        return self._part_of[action_name]
+
+
+def _part_of(action_name: str) -> str | None:
+    if action_name == "[_TrainingEpochLoop].train_dataloader_next":
+        return "data_wait"
+    if action_name.startswith("[Strategy]") and action_name.endswith((".training_step", ".backward")):
+        return "compute"
+    if action_name.endswith(".optimizer_step"):
+        return "optimizer"
+    if action_name.startswith("[Callback]") and action_name.endswith(".on_train_batch_end"):
+        return "logging"
+    return None
