@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ from torch import nn
 
 from dltk import catalogue, recipe
 from dltk.data.datamodule import DataModule, DataSettings
-from dltk.errors import LaunchError, RecipeError
-from dltk.optim import OptimizerSettings, parameter_groups
-from dltk.recipe import resolve, target_of
+from dltk.errors import RecipeError
+from dltk.optim import parameter_groups
+from dltk.recipe import arguments_of, resolve, target_of
 from dltk.run.folder import RunFolder
 from dltk.tasks.task import Procedure, Task, mixed_seed
 from dltk.trainer.config import TrainConfig
 from dltk.trainer.make import section
+from dltk.weights import find_checkpoint, freeze, load_weights, start_from
 
 Settings = Mapping[str, Any]
 
@@ -36,24 +37,33 @@ def build(*sources: Any) -> tuple[Task, DataModule]:
     return build_task(settings), build_data(settings)
 
 
-def build_task(settings: Settings) -> Task:
-    """The task of a recipe around its freshly initialised network."""
-    chosen = dict(settings["task"])
-    task = resolve(target_of("task", chosen.pop("name")))
-    return task(build_model(settings), procedure=build_procedure(settings), **chosen)
+def build_task(settings: Settings, *, restored: bool = False, note: Callable[[str], None] | None = None) -> Task:
+    """The task of a recipe around its network.
+
+    Args:
+        settings: the recipe.
+        restored: a checkpoint follows, so the weights that `init` names need not be there any more.
+        note: hears one line of each source of weights.
+    """
+    model = build_model(settings)
+    for entry in settings["init"]:
+        if not restored:
+            started = start_from(model, entry["from"], entry["map"] or {})
+            if note is not None:
+                note(str(started))
+        freeze(model, entry["freeze"] or [])
+    return _made("task", settings["task"], model, procedure=build_procedure(settings))
 
 
 def build_model(settings: Settings) -> nn.Module:
     """The network of a recipe; every parameter drawn from a generator keyed by (seed, its name)."""
-    chosen = dict(settings["model"])
-    target = target_of("model", chosen.pop("architecture"))
     seed = settings["train"]["seed"]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mixed_seed(seed))  # networks of other packages draw from the global generator
-        model = resolve(target)(**chosen)
+        model: Any = _made("model", settings["model"])
     if hasattr(model, "initialise"):
-        for parameter_name, parameter in model.named_parameters():
-            model.initialise(parameter_name, parameter, _generator(seed, parameter_name))
+        for name, parameter in model.named_parameters():
+            model.initialise(name, parameter, _generator(seed, name))
     train = section(settings, "train", TrainConfig)
     if train.channels_last:
         model = model.to(memory_format=torch.channels_last)
@@ -65,14 +75,9 @@ def build_model(settings: Settings) -> nn.Module:
 def build_procedure(settings: Settings) -> Procedure:
     """How the weights move."""
     train = section(settings, "train", TrainConfig)
-    schedule = dict(settings.get("schedule") or {"name": "constant"})
-    schedule_name = schedule.pop("name")
-    schedule_target = (
-        catalogue.SCHEDULES[schedule_name].target if schedule_name in catalogue.SCHEDULES else schedule_name
-    )
     return Procedure(
-        optimizer=_optimizer_factory(settings["optimizer"]) if settings.get("optimizer") else None,
-        schedule=resolve(schedule_target)(**schedule),
+        optimizer=_optimizer_factory(settings["optimizer"]) if settings["optimizer"] else None,
+        schedule=_made("schedule", settings["schedule"] or {"name": "constant"}),
         clip_norm=train.clip_norm,
         clip_value=train.clip_value,
         seed=train.seed,
@@ -90,11 +95,10 @@ def build_callbacks(settings: Settings) -> list[Callback]:
 
 def build_data(settings: Settings, *, whole_run: bool = False) -> DataModule:
     """The data of a recipe; `whole_run` makes one span of all epochs, for the toolkit's own Trainer."""
-    chosen = dict(settings["data"])
-    name = chosen.pop("name")
+    chosen = arguments_of("data", settings["data"])
     common = {key: chosen.pop(key) for key in DataSettings.__dataclass_fields__ if key in chosen}
+    name, augment = settings["data"]["name"], common.pop("augment", "none")
     fixed = catalogue.DATASETS[name].settings if name in catalogue.DATASETS else {}
-    augment = common.pop("augment", None)
     train = section(settings, "train", TrainConfig)
     return DataModule(
         resolve(target_of("data", name)),
@@ -103,19 +107,11 @@ def build_data(settings: Settings, *, whole_run: bool = False) -> DataModule:
         seed=train.seed,
         epochs=train.epochs,
         steps=train.steps,
-        augment=build_transform(augment),
-        data_dir=settings.get("data_dir") or os.environ.get("DLTK_DATA"),
+        augment=None if augment == "none" else _made("data.augment", augment),
+        data_dir=settings["data_dir"] or os.environ.get("DLTK_DATA"),
         whole_run=whole_run,
         **common,
     )
-
-
-def build_transform(augment: str | Settings | None) -> Any:
-    """The augmentation named by `data.augment`."""
-    if augment in (None, "none"):
-        return None
-    chosen = {"name": augment} if isinstance(augment, str) else dict(augment)
-    return resolve(target_of("data.augment", chosen.pop("name")))(**chosen)
 
 
 def load(run: RunFolder | str | Path, checkpoint: str = "best") -> Task:
@@ -129,40 +125,19 @@ def load(run: RunFolder | str | Path, checkpoint: str = "best") -> Task:
         LaunchError: no such checkpoint, or it is damaged.
     """
     folder = run if isinstance(run, RunFolder) else RunFolder.open(Path(run))
-    task = build_task(folder.recipe)
+    task = build_task(folder.recipe, restored=True)
     load_weights(task, folder.checkpoints.load(find_checkpoint(folder, checkpoint)))
     return task.eval()
 
 
-def find_checkpoint(folder: RunFolder, which: str) -> Path:
-    """The directory of a run's `best`, `last` or numbered checkpoint."""
-    if which == "best":
-        wanted = folder.recipe["checkpoint"]
-        path = folder.checkpoints.best(wanted["monitor"], wanted["mode"]) or folder.checkpoints.newest()
-    elif which == "last":
-        path = folder.checkpoints.newest()
-    elif which.isdecimal():
-        path = folder.checkpoints.at(int(which))
-    else:
-        raise LaunchError(folder.path, "checkpoint", f"'{which}' is none of best, last or a step")
-    if path is None:
-        raise LaunchError(folder.path, "checkpoint", f"there is no '{which}' checkpoint", "Train the run first.")
-    return path
-
-
-def load_weights(task: Task, state: Mapping[str, Any]) -> None:
-    """Put a checkpoint's weights into a task; their running average where the run kept one."""
+def _made(section_name: str, chosen: Settings, *given: Any, **more: Any) -> Any:
+    """What a section of a recipe names, made with its settings and what the builder gives."""
+    selector = "architecture" if section_name == "model" else "name"
+    make = resolve(target_of(section_name, chosen[selector]))
     try:
-        task.load_state_dict(state["state_dict"])
-    except RuntimeError as error:
-        raise LaunchError(
-            "", "checkpoint", f"belongs to another network: {str(error).splitlines()[-1].strip()}"
-        ) from None
-    average = state.get("callbacks", {}).get("Average", {}).get("average", {})
-    parameters = dict(task.model.named_parameters())
-    with torch.no_grad():
-        for name, value in average.items():
-            parameters[name].copy_(value)
+        return make(*given, **arguments_of(section_name, chosen), **more)
+    except (ValueError, TypeError) as error:
+        raise RecipeError("", section_name, str(error)) from error
 
 
 def _named(chosen: Settings) -> Any:
@@ -170,17 +145,10 @@ def _named(chosen: Settings) -> Any:
     return resolve(chosen["name"])(**{key: value for key, value in chosen.items() if key not in ("name", "label")})
 
 
-def _optimizer_factory(settings: Settings) -> Any:
-    chosen = dict(settings)
-    name = chosen.pop("name")
-    common = OptimizerSettings(**{k: chosen.pop(k) for k in OptimizerSettings.__dataclass_fields__ if k in chosen})
-    factory = resolve(target_of("optimizer", name))
-
+def _optimizer_factory(settings: Settings) -> Callable[[nn.Module], torch.optim.Optimizer]:
     def make(model: nn.Module) -> torch.optim.Optimizer:
-        try:
-            return factory(parameter_groups(model, common.groups), **chosen)
-        except ValueError as error:
-            raise RecipeError("", f"optimizer.{name}", str(error)) from None
+        groups = parameter_groups(model, settings["groups"])
+        return _made("optimizer", {key: value for key, value in settings.items() if key != "groups"}, groups)
 
     return make
 

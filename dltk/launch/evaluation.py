@@ -9,12 +9,13 @@ import torch
 import torch.distributed as dist
 from lightning import Callback, Trainer
 
-from dltk.assemble import build_data, build_task, find_checkpoint, load_weights
+from dltk.assemble import build_data, build_task
 from dltk.data.datamodule import DataModule
 from dltk.run.folder import RunFolder
 from dltk.tasks.task import Task
 from dltk.trainer.config import TrainConfig
 from dltk.trainer.make import Place, bare_trainer, section
+from dltk.weights import find_checkpoint, load_weights
 
 
 class Predictions(Callback):
@@ -71,13 +72,14 @@ def evaluate(
         split, protocol, checkpoint (its step), samples, metrics, predictions (the file).
     """
     path = find_checkpoint(folder, checkpoint)
-    task = build_task(settings)
+    task = build_task(settings, restored=True)
     load_weights(task, folder.checkpoints.load(path))
     data = data or build_data(settings)
     predictions = Predictions()
     trainer = bare_trainer(place, callbacks=[predictions], precision=section(settings, "train", TrainConfig).precision)
-    task.split = data.test_split = split
-    trainer.test(task, datamodule=data, verbose=False)
+    task.split = split
+    trainer.test(task, dataloaders=data.eval_dataloader(split, rank=place.rank, world=place.world), verbose=False)
+    data.teardown("test")
     kept = predictions.gathered(place.world)
     target = folder.predictions_path(split, "single_crop", ".npz")
     if place.rank == 0:
@@ -129,7 +131,7 @@ def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     partial.replace(path)
 
 

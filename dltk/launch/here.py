@@ -289,7 +289,8 @@ def _fork(parent_text: str, sources: list[Any]) -> RunFolder:
     if directory is None:
         raise LaunchError(path, "fork", "the run has no sound checkpoint", "Train it first, or begin without --fork.")
     begins_with_recipe = bool(sources) and "=" not in str(sources[0])
-    wanted = recipe.load(*([] if begins_with_recipe else [parent.path / "recipe.yaml", "run=null"]), *sources)
+    beginning: list[Any] = [] if begins_with_recipe else [parent.path / "recipe.yaml", "run=null"]
+    wanted = recipe.load(*beginning, *sources)
     settings = wanted.settings
     folder = RunFolder.create(
         Path(settings["runs_dir"]),

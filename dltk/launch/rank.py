@@ -40,7 +40,9 @@ def train(folder: "RunFolder", place: "Place", signals: "Signals", restart: Path
 
     settings = effective_settings(folder)
     began = time.monotonic()
-    task, data = build_task(settings), build_data(settings, whole_run=True)
+    note = (lambda line: folder.ledger.note(len(folder.ledger.attempts()), line)) if place.rank == 0 else None
+    task = build_task(settings, restored=restart is not None, note=note)
+    data = build_data(settings, whole_run=True)
     tracker = None
     if place.rank == 0:
         log = settings["log"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dltk.errors import RecipeError
-from dltk.recipe.check import check, schema_for, setting_of, target_of
+from dltk.recipe.check import arguments_of, check, schema_for, setting_of, target_of
 from dltk.recipe.draft import Draft, put, texts
 from dltk.recipe.kinds import Duration, Misfit, conform
 from dltk.recipe.places import FORMAT, fill_environment, find, interpolate, is_open, overlays, read_source, recipes
@@ -25,6 +25,7 @@ __all__ = [
     "Duration",
     "Recipe",
     "Setting",
+    "arguments_of",
     "difference",
     "find",
     "freeze",

@@ -156,6 +156,14 @@ def target_of(section: str, name: str) -> str:
     raise RecipeError("", "", f"no {choice.what} '{name}'", f"{question}{names}, or package.module:Name.")
 
 
+def arguments_of(section: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an open section as arguments of what it names (`lambda` in a recipe is `lambda_` in Python)."""
+    selector = SELECTORS[section]
+    schema = schema_for(section, chosen[selector]).settings
+    given = {key: value for key, value in chosen.items() if key != selector}
+    return {schema[key].argument if key in schema else key: value for key, value in given.items()}
+
+
 def setting_of(settings: Mapping[str, Any], key: str) -> Setting | None:
     """The schema's entry for a dotted key of a checked recipe; None below the level of settings."""
     section, _, name = key.rpartition(".")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dltk import catalogue
 from dltk.errors import RecipeError
 from dltk.optim import parameter_groups
-from dltk.recipe.check import schema_for, target_of
+from dltk.recipe.check import arguments_of, target_of
 from dltk.recipe.draft import SELECTORS, Draft
 from dltk.recipe.schema import resolve
 
@@ -50,8 +50,7 @@ def _made(draft: Draft, section: str, settings: Mapping[str, Any]) -> Any:
     given = {key: value for key, value in settings.items() if key != selector}
     try:
         make = _unfilled(resolve(target_of(section, settings[selector])))
-        schema = schema_for(section, settings[selector]).settings
-        return make(**{schema[key].argument if key in schema else key: value for key, value in given.items()})
+        return make(**arguments_of(section, settings))
     except RecipeError as error:
         raise draft.error(f"{section}.{selector}", error.what, error.remedy) from None
     except (ValueError, TypeError) as error:

@@ -202,6 +202,7 @@ class Tracker:
         again = [told for _, told in self._recent]
         assert self._process is not None
         _end(self._process)
+        time.sleep(1.0)  # W&B names its folders by the second, and writes over an equal one
         if self._begin(self.mode):
             for told in [*again, line]:
                 self._exchange(told)

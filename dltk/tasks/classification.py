@@ -17,8 +17,8 @@ class Classification(Task):
     Losses of one sample with scores y and right class c:
 
     - `cross_entropy`: -log softmax(y)_c.
-    - `squared_error`: 0.5 * sum over k of (y_k - t_k)^2, as in figure 1 of the article; t_k is `target_on` for the right class
-      and `target_off` for the others.
+    - `squared_error`: 0.5 * sum over k of (y_k - t_k)^2, as in figure 1 of the article; t_k is `target_on` for the
+      right class and `target_off` for the others.
     - `map`: d_c + log(exp(-rubbish) + sum over k of exp(-d_k)) with distances d = -y (LeCun et al. 1998, equation 9).
 
     Args:
@@ -31,6 +31,9 @@ class Classification(Task):
         rubbish: distance of the imagined class of everything that is no digit, for `map`.
         procedure: optimiser, schedule, clipping, seed.
     """
+
+    scale: Tensor  # (c or 1, 1, 1)
+    shift: Tensor
 
     def __init__(
         self,

@@ -4,6 +4,8 @@ One small tensor is summed over the processes on a gloo group of its own, starte
 after it, so that nothing waits for it. With one process there is no communication.
 """
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 
@@ -20,7 +22,7 @@ class Consensus:
         self._numbers = torch.zeros(2, dtype=torch.float64)  # (weight, votes to stop)
         self._pending: dist.Work | None = None
         # The default group may be NCCL, which would put a host number on the device and wait for it.
-        self._group = dist.new_group(backend="gloo") if world > 1 else None
+        self._group: Any = dist.new_group(backend="gloo") if world > 1 else None
 
     def start(self, weight: float, vote: bool) -> None:
         """Give this process's weight of the batch and its vote; returns at once."""

@@ -39,7 +39,7 @@ class Fit(Classification):
     def configure_optimizers(self) -> None:
         """Nothing moves by gradients."""
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
+    def training_step(self, batch: Batch, batch_idx: int) -> None:  # type: ignore[override]
         """Gather one micro-batch; fit when the run's last one has come."""
         info = batch["info"]
         good = batch["weight"] > 0
@@ -64,5 +64,6 @@ class Fit(Classification):
             parts = [part for theirs in everybody for part in theirs]
         places, images, targets = (torch.cat(column) for column in zip(*parts, strict=True))
         order = places.argsort()  # the same on any number of processes
-        self.model.fit(images[order], targets[order])
+        model: Any = self.model
+        model.fit(images[order], targets[order])
         self._gathered = []

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import Metric, MetricCollection
 
 from dltk.optim import Constant, Schedule
 from dltk.tasks.consensus import Consensus
@@ -34,7 +35,7 @@ class Procedure:
     channels_last: bool = False
     monitor: str = "val/loss"  # what plateau schedules hear of
     mode: str = "min"
-    metrics: Mapping[str, nn.Module] = field(default_factory=dict)  # torchmetrics of scores and targets, by label
+    metrics: Mapping[str, Metric] = field(default_factory=dict)  # of scores and targets, by label
 
 
 class Task(lightning.LightningModule):
@@ -51,7 +52,7 @@ class Task(lightning.LightningModule):
         self.procedure = procedure or Procedure()
         self.totals = Totals()  # of training, since the last log line
         self.evaluation = Totals()
-        self.metrics = nn.ModuleDict(self.procedure.metrics)
+        self.metrics = MetricCollection(dict(self.procedure.metrics))
         self.vote_to_stop = False  # set by whoever wants this process to stop
         self.stop_agreed = False  # what the processes agreed on in the last step
         self.step = 0  # global batches trained on; the hooks at a batch's end see it counted
@@ -138,7 +139,10 @@ class Task(lightning.LightningModule):
         if self.procedure.optimizer is None:
             raise ValueError("this task has no optimiser: build it from a recipe, or pass Procedure(optimizer=…)")
         optimizer = self.procedure.optimizer(self.model)
-        total = getattr(self.trainer.datamodule, "total_steps", None) or self.trainer.estimated_stepping_batches
+        total = (
+            getattr(getattr(self.trainer, "datamodule", None), "total_steps", None)
+            or self.trainer.estimated_stepping_batches
+        )
         schedule = self.procedure.schedule
         scheduler = LambdaLR(optimizer, lambda step: schedule.factor(step, int(total)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -168,16 +172,15 @@ class Task(lightning.LightningModule):
         measures = self.measure(batch)
         self.evaluation.add(measures)
         real = batch["weight"] > 0
-        if self.metrics and real.any():
-            for metric in self.metrics.values():
-                metric.update(measures["scores"][real], batch["target"][real])
+        if len(self.metrics) and real.any():
+            self.metrics.update(measures["scores"][real], batch["target"][real])
         return measures
 
     def _read_evaluation(self, split: str) -> dict[str, float]:
         values = {f"{split}/{name}": value for name, value in self.evaluation.read(self.trainer.world_size).items()}
-        for label, metric in self.metrics.items():
-            values[f"{split}/{label}"] = float(metric.compute())
-            metric.reset()
+        if len(self.metrics):
+            values |= {f"{split}/{label}": float(value) for label, value in self.metrics.compute().items()}
+            self.metrics.reset()
         # Already the same on every process: nothing to reduce.
         self.log_dict({name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}, batch_size=1)
         return values

@@ -37,7 +37,7 @@ class Average(Callback):
         step = batch["info"].step
         decay = min(self.decay, (1 + step) / (10 + step))
         with torch.no_grad():
-            weights = [parameter for _, parameter in task.model.named_parameters()]
+            weights: list[Tensor] = [parameter for _, parameter in task.model.named_parameters()]
             torch._foreach_lerp_(list(self._average.values()), weights, 1 - decay)
 
     def on_validation_start(self, trainer: Trainer, task: Task) -> None:

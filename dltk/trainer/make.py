@@ -1,9 +1,9 @@
 """From a recipe's settings to a Lightning Trainer with the toolkit's callbacks."""
 
+import dataclasses
 import os
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning
@@ -24,7 +24,7 @@ from dltk.trainer.stopwatch import Stopwatch
 from dltk.trainer.validating import Validating
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Place:
     """Where this process stands among the processes of the run."""
 
@@ -45,10 +45,10 @@ def accumulation(batch: BatchConfig, world: int) -> int:
     return 1 if batch.micro is None else -(-batch.global_ // (batch.micro * world))
 
 
-def section(settings: Mapping[str, Any], name: str, config: type) -> Any:
+def section(settings: Mapping[str, Any], name: str, config: type[Any]) -> Any:
     """One section of a recipe as its dataclass (`global` in a recipe is `global_` here)."""
     values = settings.get(name) or {}
-    fields = config.__dataclass_fields__
+    fields = {field.name for field in dataclasses.fields(config)}
     return config(**{key if key in fields else f"{key}_": value for key, value in values.items()})
 
 
@@ -58,7 +58,7 @@ def make_trainer(
     run: RunFolder,
     place: Place,
     signals: Signals,
-    listeners: list[Listener],
+    listeners: Sequence[Listener],
     callbacks_of_others: list[Callback],
 ) -> lightning.Trainer:
     """The Trainer of one process of a run.
@@ -178,5 +178,6 @@ def _quiet() -> None:
         ".*lr_scheduler.step.*before.*optimizer.step.*",
         ".*smaller than the logging interval.*",
         ".*overridden `transfer_batch_to_device`.*",
+        ".*It is recommended to use `self.log.*sync_dist=True`.*",
     ):
         warnings.filterwarnings("ignore", text)

@@ -142,8 +142,9 @@ class Recorder(Callback):
         seconds = max(1e-9, time.perf_counter() - self._line_at)
         parts = self.stopwatch.read()
         metrics = {f"train/{name}": value for name, value in task.totals.read(trainer.world_size).items()}
-        if trainer.optimizers:
-            metrics["train/lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+        rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        if rates:
+            metrics["train/lr"] = rates[0]
         if task.gradient_norm is not None:
             metrics["train/gradient_norm"] = float(task.gradient_norm)
         metrics["time/samples_per_second"] = (self.seen - self._seen_at_line) / seconds
@@ -173,4 +174,3 @@ class Recorder(Callback):
     def _restart_clock(self) -> None:
         self.stopwatch.read()
         self._line_at = time.perf_counter()
-

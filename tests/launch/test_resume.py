@@ -1,4 +1,4 @@
-"""A training that is killed goes on as if nothing had happened: weights, average, optimiser, metrics, order of samples."""
+"""A training that is killed goes on as if nothing had happened: weights, average, optimiser, metrics, order."""
 
 from pathlib import Path
 

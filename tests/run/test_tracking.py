@@ -173,7 +173,8 @@ def _wait(condition: Any, what: str) -> None:
 def test_the_death_of_wandb_is_one_line(run: RunFolder) -> None:
     told: list[str] = []
     tracker = Tracker(run, "offline", warn=told.append)
-    _wait(lambda: tracker._process, "W&B did not start")
+    tracker.log(0, {"a": 1.0})
+    _wait(lambda: tracker._recent, "W&B did not start")
     tracker._revived = True  # as if it had died before
     os.kill(tracker._process.pid, signal.SIGKILL)  # type: ignore[union-attr]
     tracker.log(1, {"a": 1.0})
@@ -192,14 +193,13 @@ def test_the_death_of_wandb_is_one_line(run: RunFolder) -> None:
 def test_signals_to_the_whole_job_lose_no_metrics(run: RunFolder) -> None:
     tracker = Tracker(run, "offline")
     tracker.log(1, {"a": 1.0})
-    _wait(lambda: tracker._process and not tracker._queue.qsize(), "W&B did not start")
-    time.sleep(0.1)
+    _wait(lambda: tracker._recent, "W&B did not start")
     service = tracking._children(tracker._process.pid)  # type: ignore[union-attr]
     assert service
     for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
         for pid in (tracker._process.pid, *service):  # type: ignore[union-attr]
             os.kill(pid, number)
-    time.sleep(1.1)
+    time.sleep(0.3)
     tracker.log(2, {"a": 1.0})
     assert tracker.finish(0, 30)
     assert tracker.warnings == []

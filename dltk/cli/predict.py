@@ -1,0 +1,140 @@
+"""`dltk predict`: what a run's network sees in a person's pictures."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+
+from dltk.cli import terminal
+from dltk.cli.runs import RUN_HELP, find_run
+from dltk.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dltk.cli.pictures import Manner
+    from dltk.run.folder import RunFolder
+
+commands = typer.Typer()
+LOOKED_AT = 200  # training images from which the manner of the data is learnt
+
+
+@commands.command(
+    rich_help_panel="Measure",
+    epilog="Examples:\n\ndltk predict lenet5_digits/seed-0 my_seven.png\n\n"
+    "dltk predict lenet5_digits/seed-0 *.jpg --top 3 --plot seen.png",
+)
+def predict(
+    run: str = typer.Argument(help=RUN_HELP),
+    files: list[Path] = typer.Argument(help="Pictures of any size: PNG, JPEG, GIF, TIFF, BMP, WebP, PPM."),
+    top: int = typer.Option(5, min=1, help="Classes shown for each picture."),
+    plot: Path | None = typer.Option(None, help="Save what the network saw, with bars of the top classes."),
+    invert: Literal["auto", "yes", "no"] = typer.Option("auto", help="Swap light and dark; auto: as the data need it."),
+    checkpoint: str = typer.Option("best", metavar="best|last|STEP", help="Which weights."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Classify pictures. Each is first brought into the form of the run's data; what was done is said."""
+    folder = find_run(run)
+    with terminal.only_json(as_json):
+        answers, images = _classify(folder, files, top, invert, checkpoint)
+    if plot is not None:
+        _save_plot(plot, answers, images)
+    if as_json:
+        terminal.emit(answers)
+        return
+    for answer in answers:
+        terminal.say(f"{answer['file']}: {', '.join(answer['prepared'])}")
+    rows = [
+        (Path(answer["file"]).name if not i else "", one["class"], f"{100 * one['probability']:.1f} %", _bar(one))
+        for answer in answers
+        for i, one in enumerate(answer["top"])
+    ]
+    terminal.show(terminal.table(["file", "class", ">probability", "|"], rows))
+    if plot is not None:
+        terminal.say(plot)
+
+
+def _bar(one: dict[str, Any]) -> str:
+    return "█" * round(20 * one["probability"])
+
+
+def _classify(
+    folder: "RunFolder", files: list[Path], top: int, invert: Literal["auto", "yes", "no"], checkpoint: str
+) -> tuple[list[dict[str, Any]], "Tensor"]:
+    """For each file what was done and the top classes; and the images (n, c, h, w) as the network saw them."""
+    import torch
+
+    from dltk.assemble import load
+    from dltk.cli.pictures import prepare
+    from dltk.launch import evaluation
+
+    task = load(folder, checkpoint)
+    manner, classes, enlarge = _data_of(folder, task)
+    prepared = [prepare(path, manner, invert, enlarge) for path in files]
+    images = torch.stack([image for image, _ in prepared])  # (n, c, h, w)
+    answers = []
+    for path, (_, said), row in zip(files, prepared, evaluation.predict(task, images), strict=True):
+        best = row.topk(min(top, len(row)))
+        named = [
+            {"class": classes[k] if k < len(classes) else str(k), "probability": p}
+            for p, k in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
+        answers.append({"file": str(path), "prepared": said, "top": named})
+    return answers, images
+
+
+def _data_of(folder: "RunFolder", task: Any) -> tuple["Manner", list[str], Any]:
+    """The manner of the run's training images, the names of its classes, and how its data set enlarges images."""
+    import torch
+
+    from dltk.assemble import build_data
+    from dltk.cli.pictures import learn_manner
+
+    data = folder.recipe["data"]
+    try:
+        part = build_data(folder.recipe).part("train")
+    except DataError as error:
+        return _manner_without_data(folder, task, error), [], None
+    every = max(1, len(part) // LOOKED_AT)
+    images = torch.stack([torch.as_tensor(part[i]["image"]) for i in range(0, len(part), every)])
+    if images.dtype != torch.uint8:
+        raise DataError(folder.path, data["name"], "holds no pictures", "Use a run that was trained on pictures.")
+    names = [str(name) for name in getattr(part, "classes", [])]
+    if data["name"] == "digits" and images.shape[-1] != 8:
+        from dltk.data.digits import enlarge
+
+        return learn_manner(images, native=8), names, enlarge
+    return learn_manner(images), names, None
+
+
+def _manner_without_data(folder: "RunFolder", task: Any, error: DataError) -> "Manner":
+    """On a machine without the data: the network's own shape, and light ink on black for one channel."""
+    from dltk.cli.pictures import Manner
+
+    shape = getattr(task.model, "input_shape", None)
+    if shape is None or None in shape:
+        raise error
+    terminal.note(f"{error} Guessing the form of the data from the network.")
+    return Manner(tuple(shape), inked=shape[0] == 1, extent=0.7, by_mass=True)
+
+
+def _save_plot(path: Path, answers: list[dict[str, Any]], images: "Tensor") -> None:
+    """One row a file: the picture as the network saw it beside bars of its top classes."""
+    from dltk.cli.draw import figure, save
+
+    sheet = figure(6, 2.2 * len(answers))
+    rows = sheet.subplots(len(answers), 2, squeeze=False, width_ratios=[1, 1.6])
+    for (left, right), answer, image in zip(rows, answers, images, strict=True):
+        left.imshow(image.permute(1, 2, 0).squeeze(2).numpy(), cmap="gray", vmin=0, vmax=255)
+        left.set_title(Path(answer["file"]).name, fontsize=9, parse_math=False)
+        left.set_axis_off()
+        names = [one["class"] for one in answer["top"]]
+        shares = [100 * one["probability"] for one in answer["top"]]
+        colors = ["#2563a8"] + ["#a9c1dc"] * (len(names) - 1)
+        bars = right.barh(range(len(names)), shares, color=colors)
+        right.bar_label(bars, fmt="%.1f %%", padding=3, fontsize=8)
+        right.set_yticks(range(len(names)), names, parse_math=False)
+        right.set(xlim=(0, 118), xticks=[])
+        right.invert_yaxis()
+        right.spines[["top", "right", "bottom"]].set_visible(False)
+    save(sheet, path)

@@ -1,0 +1,133 @@
+"""Weights from elsewhere: a run's checkpoint put into a task, a network started from another run or a file."""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dltk.errors import LaunchError, RecipeError
+from dltk.run.checkpoint import load_file
+from dltk.run.folder import RunFolder
+from dltk.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Started:
+    """What became of the weights that a network was started from."""
+
+    source: str
+    sha256: str
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]  # of the network, and not in the source
+    unexpected: tuple[str, ...]  # in the source, and not of the network or of another shape
+
+    def __str__(self) -> str:
+        parts = [f"init: {len(self.matched)} tensors from {self.source} (sha256 {self.sha256[:12]})"]
+        parts += [f"missing there: {', '.join(self.missing)}"] if self.missing else []
+        parts += [f"not used: {', '.join(self.unexpected)}"] if self.unexpected else []
+        return "; ".join(parts)
+
+
+def find_checkpoint(folder: RunFolder, which: str) -> Path:
+    """The directory of a run's `best`, `last` or numbered checkpoint."""
+    if which == "best":
+        wanted = folder.recipe["checkpoint"]
+        path = folder.checkpoints.best(wanted["monitor"], wanted["mode"]) or folder.checkpoints.newest()
+    elif which == "last":
+        path = folder.checkpoints.newest()
+    elif which.isdecimal():
+        path = folder.checkpoints.at(int(which))
+    else:
+        raise LaunchError(folder.path, "checkpoint", f"'{which}' is none of best, last or a step")
+    if path is None:
+        raise LaunchError(folder.path, "checkpoint", f"there is no '{which}' checkpoint", "Train the run first.")
+    return path
+
+
+def load_weights(task: Task, state: Mapping[str, Any]) -> None:
+    """Put a checkpoint's weights into a task; their running average where the run kept one."""
+    try:
+        task.load_state_dict(state["state_dict"])
+    except RuntimeError as error:
+        raise LaunchError(
+            "", "checkpoint", f"belongs to another network: {str(error).splitlines()[-1].strip()}"
+        ) from None
+    average = state.get("callbacks", {}).get("Average", {}).get("average", {})
+    parameters = dict(task.model.named_parameters())
+    with torch.no_grad():
+        for name, value in average.items():
+            parameters[name].copy_(value)
+
+
+def start_from(model: nn.Module, source: str, beginnings: Mapping[str, str]) -> Started:
+    """Put weights of another run or file into a network.
+
+    Args:
+        model: is changed in place.
+        source: a run folder, or a file of tensors (safetensors, or saved by torch).
+        beginnings: names there to names here; each stands for all names that begin with it.
+
+    Raises:
+        LaunchError: the weights cannot be read.
+        RecipeError: none of them fits.
+    """
+    found, digest = read_weights(Path(source))
+    renamed = {_renamed(name, beginnings): value for name, value in found.items()}
+    own = model.state_dict()
+    fitting = {name: value for name, value in renamed.items() if name in own and own[name].shape == value.shape}
+    if not fitting:
+        raise RecipeError(
+            "", "init", f"none of the weights of {source} fits the network", "Say with `map` which is which."
+        )
+    model.load_state_dict(fitting, strict=False)
+    missing = tuple(name for name in own if name not in fitting)
+    return Started(source, digest, tuple(fitting), missing, tuple(name for name in renamed if name not in fitting))
+
+
+def freeze(model: nn.Module, patterns: Iterable[str]) -> None:
+    """Keep the parameters as they are whose names one of the regular expressions finds.
+
+    Raises:
+        RecipeError: a pattern finds none.
+    """
+    for pattern in patterns:
+        found = [parameter for name, parameter in model.named_parameters() if re.search(pattern, name)]
+        if not found:
+            raise RecipeError("", "init.freeze", f"no parameter's name matches {pattern!r}", "`dltk show` lists them.")
+        for parameter in found:
+            parameter.requires_grad_(False)
+
+
+def _renamed(name: str, beginnings: Mapping[str, str]) -> str:
+    """A name of the source as the network calls it: the first beginning that fits is replaced."""
+    for there, here in beginnings.items():
+        if name == there or name.startswith(f"{there}."):
+            return here + name[len(there) :]
+    return name
+
+
+def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], str]:
+    """The network's tensors by name, and the sha256 of their file, from a run's best checkpoint or from a file."""
+    if path.is_dir():
+        folder = RunFolder.open(path)
+        checkpoint = find_checkpoint(folder, "best")
+        state = folder.checkpoints.load(checkpoint)
+        digest = folder.checkpoints.manifest(checkpoint)["files"]["state.pt"]["sha256"]
+    elif path.suffix == ".safetensors":
+        from safetensors.torch import load_file as load_safetensors
+
+        state, digest = load_safetensors(path), _sha256(path)
+    else:
+        state, digest = load_file(path), _sha256(path)
+    tensors = state.get("state_dict", state)
+    return {name.removeprefix("model."): value for name, value in tensors.items() if torch.is_tensor(value)}, digest
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,70 @@
+"""Commands run in this process where they are quick, and one trained run that all tests share."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dltk.cli import run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Said:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture
+def dltk(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command line in this process."""
+
+    def call(*arguments: object) -> Said:
+        capsys.readouterr()
+        code = run([str(argument) for argument in arguments])
+        return Said(code, *capsys.readouterr())
+
+    return call
+
+
+def start(*arguments: object, cwd: Path, python: tuple[str, ...] = ("-m", "dltk")) -> Said:
+    """Run a command line in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *python, *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass
+class Trained:
+    runs: Path
+    path: Path
+    said: Said
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A small network for 8 × 8 digits, trained for some hundred steps."""
+    runs = tmp_path_factory.mktemp("work") / "runs"
+    said = start(
+        "train", "mlp_digits", "train.epochs=null", "train.steps=400", "train.validate_every=200",
+        "optimizer.lr=0.05", "task.loss=cross_entropy", "log.wandb=disabled", f"runs_dir={runs}", "run=first",
+        "claim={metric: test/top1_error, value: 8.0, tolerance: 8.0, seeds: 2}", cwd=runs.parent,
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    return Trained(runs, runs / "mlp_digits" / "first", said)

@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from dltk import catalogue
+from dltk.cli import layers, plot
+from tests.cli.conftest import Command, Trained
+
+
+def test_show_model_json_has_the_stable_form(dltk: Command) -> None:
+    shown = dltk("show", "lenet5", "--json").json
+    assert {"name", "paper", "parameters", "layers"} <= set(shown)
+    named = {layer["name"]: layer for layer in shown["layers"]}
+    assert named["c3"]["output"] == [16, 10, 10]
+    assert named["c3"]["parameters"] == 1516  # LeCun et al. 1998, section II.B
+    assert named["c3"]["paper"] == "C3"
+
+
+@pytest.mark.parametrize("name", catalogue.MODELS)
+def test_layers_sum_to_the_network(name: str, dltk: Command) -> None:
+    shown = dltk("show", name, "--json").json
+    assert sum(layer["parameters"] for layer in shown["layers"]) == shown["parameters"]
+    assert shown["parameters"] == catalogue.MODELS[name].parameters
+
+
+def test_shared_layers_and_layers_not_reached() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(4, 4)
+            self.unused = nn.Linear(4, 2)
+            self.tied = nn.Linear(4, 4)
+            self.tied.weight = self.first.weight
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.tied(self.first(self.first(x.flatten(1))))
+
+    found = {layer.name: layer for layer in layers.trace(Odd(), (1, 2, 2))}
+    assert (found["first"].calls, found["first"].parameters) == (2, 20)
+    assert found["tied"].parameters == 4  # its bias; the weight is counted where it stands first
+    assert (found["unused"].output, found["unused"].parameters) == (None, 10)
+    assert list(found) == ["first", "tied", "unused"]
+
+
+def test_a_large_network_takes_no_memory() -> None:
+    made = layers.make_model("torchvision.models:vgg16", {})
+    assert next(made.parameters()).is_meta
+    assert layers.count(made) == 138_357_544  # Simonyan and Zisserman, table 2: 138 million
+    assert layers.trace(made, (3, 224, 224))[-1].output == [1000]
+
+
+def test_show_recipe_names_the_origin_of_each_value(dltk: Command, tmp_path: Path) -> None:
+    overlay = tmp_path / "over.yaml"
+    overlay.write_text("train:\n  epochs: 7\n")
+    said = dltk("show", "linear_digits", overlay, "batch.global=64")
+    lines = {line.split()[0]: line for line in said.out.splitlines() if line.split()}
+    assert "over.yaml:2" in lines["train.epochs"]
+    assert "override" in lines["batch.global"]
+    assert lines["train.precision"].rstrip().endswith("default")
+    shown = dltk("show", "linear_digits", "batch.global=64", "--json").json
+    assert shown["batch"]["global"] == 64
+
+
+def test_show_run_is_its_frozen_recipe(dltk: Command, trained: Trained) -> None:
+    assert dltk("show", trained.path, "--json").json["train"]["steps"] == 400
+    assert dltk("show", trained.path, "--layers", "--json").json["parameters"] == 6570
+
+
+def test_settings_of_a_section(dltk: Command) -> None:
+    found = {s["name"]: s for s in dltk("show", "lenet5_digits", "--settings", "optimizer", "--json").json}
+    assert found["lr"]["default"] == "required"
+    assert found["momentum"] == {
+        "name": "momentum", "type": "a number", "default": "0.0", "help": found["momentum"]["help"],
+    }  # fmt: skip
+    assert "previous step" in found["momentum"]["help"]
+    assert "micro" in dltk("show", "lenet5_digits", "--settings", "batch").out
+
+
+def test_the_learning_rate_is_drawn(dltk: Command, tmp_path: Path) -> None:
+    arguments = ["optimizer.lr=0.5", "schedule={name: step, every: 0.5, factor: 0.1}", "train.epochs=4"]
+    shown = dltk("show", "linear_digits", *arguments, "--lr", "--json").json
+    assert shown["lr"][0] == 0.5
+    assert shown["lr"][-1] == pytest.approx(0.05)
+    said = dltk("show", "linear_digits", *arguments, "--lr", "--png", tmp_path / "lr.png")
+    assert said.code == 0
+    assert "0.5 ┤" in said.out
+    assert (tmp_path / "lr.png").stat().st_size > 5000
+
+
+def test_a_drawn_curve_has_its_height_and_its_jump() -> None:
+    lines = plot.curve([0, 50, 100], [1.0, 0.0, 0.0], width=20, height=5)
+    assert [len(line) for line in lines[:5]] == [31] * 5
+    blank = chr(0x2800)
+    assert lines[0][11:21].count(blank) == 0
+    assert lines[0][22:].strip(blank) == ""
+    assert lines[4][11:20].strip(blank) == ""
+    assert lines[4][22:31].count(blank) == 0
