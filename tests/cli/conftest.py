@@ -2,9 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from dltk.cli import run
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -40,6 +42,15 @@ def dltk(capsys: pytest.CaptureFixture[str]) -> Command:
         return Said(code, *capsys.readouterr())
 
     return call
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """For trainings in this process, which take the signals over."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def start(*arguments: object, cwd: Path, python: tuple[str, ...] = ("-m", "dltk")) -> Said:

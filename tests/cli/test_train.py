@@ -96,9 +96,11 @@ def test_several_seeds_make_the_verdict(trained: Trained, tmp_path: Path, dltk: 
     assert "(2 seeds)" in said.out
 
 
-def test_seeds_train_one_after_another(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("signals")
+def test_seeds_train_one_after_another(tmp_path: Path, dltk: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     arguments = ["train", "linear_digits", "train.epochs=null", "train.steps=2", "log.wandb=disabled", "--seeds", 2]
-    said = start(*arguments, cwd=tmp_path)
+    said = dltk(*arguments)
     assert said.code == 0, said.err
     folder = tmp_path / "runs" / "linear_digits"
     assert sorted(path.name for path in folder.iterdir()) == ["seed-0", "seed-1"]
