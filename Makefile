@@ -17,8 +17,8 @@ help:
 	@echo "make lint         ruff, formatting, mypy, the floors of imports"
 	@echo "make format       rewrite the files as ruff wants them"
 	@echo "make bench        measure speed and print it"
-	@echo "make claims       train every recipe with $(SEEDS) seeds and print each claim's verdict"
-	@echo "make readme       write the README's table of architectures from the catalogue"
+	@echo "make claims       train every recipe with $(SEEDS) seeds and record the results"
+	@echo "make readme       write the README's tables from the catalogue and the results"
 	@echo "make clean        remove what these commands made, but no run"
 
 quickstart:
@@ -47,7 +47,7 @@ bench:
 
 claims:
 	@$(READY)
-	@for recipe in recipes/*.yaml; do $(DLTK) train "$$recipe" --seeds $(SEEDS) || exit 1; done
+	@PYTHONPATH=. $(PY) tests/claims/record.py --seeds $(SEEDS) recipes/*.yaml
 
 readme:
 	@$(READY) test

@@ -141,6 +141,14 @@ DATASETS: dict[str, DatasetRow] = _table(
         settings={"variant": "5000"},
     ),
     DatasetRow(
+        name="curves",
+        target="dltk.data.curves:Curves",
+        provides=("image", "target"),
+        what="two curves in the plane that no straight line parts (figure 1a), made by rule",
+        classes=2,
+        channels=1,
+    ),
+    DatasetRow(
         name="images",
         target="dltk.data.images:Images",
         provides=("image", "target"),

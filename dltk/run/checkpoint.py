@@ -98,7 +98,7 @@ class Checkpoints:
         return path
 
     def best(self, metric: str, mode: Literal["min", "max"]) -> Path | None:
-        """The sound checkpoint whose manifest has the best value of a metric (of equals the earlier), or None."""
+        """The sound checkpoint whose manifest has the best value of a metric (of equals the later), or None."""
         return next((path for path in self._by_metric(metric, mode) if self._is_sound(path)), None)
 
     def prune(
@@ -223,12 +223,15 @@ class Checkpoints:
         return kept
 
     def _by_metric(self, metric: str, mode: Literal["min", "max"]) -> list[Path]:
-        """Checkpoints that have a finite value of the metric, best first, then by step."""
+        """Checkpoints that have a finite value of the metric, best first, the later of equals first.
+
+        A small validation part has many equals, and the later has learnt for longer.
+        """
         valued = []
         for step, path in self.steps().items():
             value = ((read_object(path / "manifest.json") or {}).get("metric") or {}).get(metric)
             if isinstance(value, int | float) and math.isfinite(value):
-                valued.append((value if mode == "min" else -value, step, path))
+                valued.append((value if mode == "min" else -value, -step, path))
         return [path for _, _, path in sorted(valued)]
 
 

@@ -95,6 +95,18 @@ class Classification(Task):
         own = -scores.gather(1, targets[:, None]).squeeze(1)  # (b,)
         return own + torch.logsumexp(torch.cat([scores, rubbish], dim=1), dim=1)
 
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Scores (b, k) to probabilities of the classes (b, k), as the loss means them.
+
+        The cross-entropy means a softmax, and so does `map` with its distances. A network trained by squared error
+        estimates probabilities by its outputs themselves, off being 0 and on 1; they are cut to that and made to sum
+        to one.
+        """
+        if self.loss != "squared_error":
+            return torch.softmax(scores.float(), dim=1)
+        shares = ((scores.float() - self.target_off) / (self.target_on - self.target_off)).clamp(1e-6, 1)
+        return shares / shares.sum(1, keepdim=True)
+
     def expected_loss(self) -> float | None:
         """ln k for the cross-entropy of an untrained network; unknown for the others."""
         return math.log(self.num_classes) if self.loss == "cross_entropy" and self.num_classes else None

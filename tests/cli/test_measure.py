@@ -123,7 +123,14 @@ def test_invert_can_be_chosen_and_a_blank_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("signals")
 def test_warp_is_drawn(tmp_path: Path, dltk: Command) -> None:
-    arguments = ["train.epochs=6", "train.validate_every=63", "log.wandb=disabled", "run=a", f"runs_dir={tmp_path}"]
+    arguments = [
+        "train.epochs=6",
+        "train.validate_every=63",
+        "log.wandb=disabled",
+        "launch.threads=1",
+        "run=a",
+        f"runs_dir={tmp_path}",
+    ]
     said = dltk("train", "warp", *arguments)
     assert said.code == 0, said.err
     path = tmp_path / "warp.png"

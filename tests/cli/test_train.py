@@ -99,7 +99,16 @@ def test_several_seeds_make_the_verdict(trained: Trained, tmp_path: Path, dltk: 
 @pytest.mark.usefixtures("signals")
 def test_seeds_train_one_after_another(tmp_path: Path, dltk: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    arguments = ["train", "linear_digits", "train.epochs=null", "train.steps=2", "log.wandb=disabled", "--seeds", 2]
+    arguments = [
+        "train",
+        "linear_digits",
+        "train.epochs=null",
+        "train.steps=2",
+        "launch.threads=1",
+        "log.wandb=disabled",
+        "--seeds",
+        2,
+    ]
     said = dltk(*arguments)
     assert said.code == 0, said.err
     folder = tmp_path / "runs" / "linear_digits"
@@ -113,7 +122,15 @@ def test_new_package_trains_at_once(tmp_path: Path, dltk: Command, monkeypatch: 
     assert dltk("new", "my_nets").code == 0
     said = dltk("new", "my_nets")
     assert (said.code, said.err) == (2, "my_nets: exists already. Choose another name.\n")
-    said = start("train", "my_nets/recipes/strokes.yaml", "train.epochs=2", "log.wandb=disabled", "run=a", cwd=tmp_path)
+    said = start(
+        "train",
+        "my_nets/recipes/strokes.yaml",
+        "train.epochs=2",
+        "log.wandb=disabled",
+        "launch.threads=1",
+        "run=a",
+        cwd=tmp_path,
+    )
     assert said.code == 0, said.err
     assert said.out.splitlines()[-1] == "runs/strokes/a"
     error = json.loads((tmp_path / "runs/strokes/a/summary.json").read_text())["metrics"]["test/top1_error"]

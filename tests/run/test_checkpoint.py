@@ -162,7 +162,7 @@ def test_best_and_retention(tmp_path: Path) -> None:
     values = {1: 5.0, 2: 1.0, 3: 1.0, 4: float("nan"), 5: 3.0, 6: 4.0, 7: None}
     for step, value in values.items():
         checkpoints.write(step, _state(step), {"metric": {} if value is None else {"e": value}})
-    assert checkpoints.best("e", "min") == tmp_path / "step-00000002"
+    assert checkpoints.best("e", "min") == tmp_path / "step-00000003", "of equals the later"
     assert checkpoints.best("e", "max") == tmp_path / "step-00000001"
     assert checkpoints.best("other", "min") is None
     removed = checkpoints.prune(keep_last=2, keep_best=2, metric="e")

@@ -77,6 +77,19 @@ def test_top5_only_where_there_are_more_than_five_classes(images: torch.Tensor) 
     assert "top5_error" in many
 
 
+def test_probabilities_of_the_squared_error_are_its_outputs() -> None:
+    task = Classification(nn.Flatten(), loss="squared_error", target_on=1.0, target_off=-1.0)
+    probabilities = task.probabilities(torch.tensor([[0.8, -1.2, -0.6], [3.0, -1.0, -1.0]]))
+    torch.testing.assert_close(
+        probabilities, torch.tensor([[0.9 / 1.1, 0.0, 0.2 / 1.1], [1.0, 0.0, 0.0]]), rtol=0, atol=1e-5
+    )
+
+
+def test_probabilities_of_the_cross_entropy_are_its_softmax() -> None:
+    scores = torch.tensor([[1.0, 2.0, 3.0]])
+    torch.testing.assert_close(Classification(nn.Flatten()).probabilities(scores), torch.softmax(scores, 1))
+
+
 def test_a_scale_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match=r"std is \[0.0\], a scale. Set numbers above 0"):
         Classification(nn.Flatten(), std=[0.0])

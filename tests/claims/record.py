@@ -1,0 +1,90 @@
+"""Train recipes with several seeds and write down what came out: `python tests/claims/record.py recipes/*.yaml`.
+
+`results.json` beside this file holds, for each recipe, the values by seed with their mean and 95 % interval, and how they
+were made: command, commit, machine, hash of the resolved recipe. Finished seeds are not trained again.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dltk import recipe
+from dltk.cli.train import same_recipe
+from dltk.run.claim import Claim, verdict
+from dltk.run.folder import find_runs
+
+RESULTS = Path(__file__).with_name("results.json")
+
+
+def results() -> dict[str, dict[str, Any]]:
+    """What has been recorded, by the recipe's name."""
+    return json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+
+
+def recorded(path: Path, seeds: int, runs_dir: Path) -> dict[str, Any]:
+    """Train what is missing of a recipe's seeds; the record."""
+    arguments = ["train", path.as_posix(), "--seeds", str(seeds), f"runs_dir={runs_dir}", "log.wandb=disabled"]
+    subprocess.run([sys.executable, "-m", "dltk", *arguments], check=True)
+    chosen = recipe.load(path)
+    claim = Claim(**chosen.settings["claim"])
+    run = find_runs(runs_dir / chosen.name)[0]
+    values = same_recipe(run, claim.metric)
+    judged = verdict(list(values.values()), claim)
+    seconds = [(one.summary() or {})["seconds"] for one in find_runs(runs_dir / chosen.name)]
+    return {
+        "recipe": recipe.recipe_hash(chosen.settings),
+        "metric": claim.metric,
+        "protocol": claim.protocol,
+        "values": {str(seed): value for seed, value in values.items()},
+        "mean": judged.mean,
+        "low": judged.low,
+        "high": judged.high,
+        "verdict": judged.text,
+        "seconds": round(sum(seconds) / len(seconds), 1),
+        "command": " ".join(["dltk", *arguments[:4]]),
+        "commit": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip(),
+        "machine": f"{os.cpu_count()} cores of {platform.processor() or platform.machine()}, torch {torch.__version__}",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def table() -> str:
+    """The results as the README shows them."""
+    rows = ["| recipe | metric | measured | claim | seeds | seconds a seed |", "|---|---|---|---|---|---|"]
+    for name, one in sorted(results().items()):
+        claim = recipe.load(name, check_model=False).settings["claim"]
+        half = (one["high"] - one["low"]) / 2
+        measured = f"{one['mean']:.2f} ± {half:.2f}"
+        claimed = f"{claim['value']:g} ± {claim['tolerance']:g}"
+        rows.append(
+            f"| `{name}` | {one['metric']} | {measured} | {claimed} | {len(one['values'])} | {one['seconds']:.0f} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def main() -> None:
+    """Record every recipe given; those whose claim is a paper's stay untested."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipes", nargs="+", type=Path)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    given = parser.parse_args()
+    for path in given.recipes:
+        claim = recipe.load(path, check_model=False).settings["claim"]
+        if claim is None or claim["source"] != "measured":
+            print(f"{path}: no claim of ours, left untested")
+            continue
+        everything = results() | {path.stem: recorded(path, given.seeds, given.runs)}
+        RESULTS.write_text(json.dumps(dict(sorted(everything.items())), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
