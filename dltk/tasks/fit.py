@@ -56,6 +56,9 @@ class Fit(Classification):
         others = scores.scatter(1, targets[:, None], -torch.inf)  # (b, k)
         return (1 + others.max(1).values - own.squeeze(1)).clamp(min=0)
 
+    def expected_loss(self) -> None:
+        """Unknown: before it is fitted the machine gives no scores."""
+
     def _fit(self) -> None:
         parts: list[Any] = self._gathered
         if self.trainer.world_size > 1:
