@@ -1,5 +1,6 @@
 """Evaluating a run's checkpoint on a part of its data, and the summary at the end of a training."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ from lightning import Callback, Trainer
 
 from dltk.assemble import build_data, build_task
 from dltk.data.datamodule import DataModule
+from dltk.errors import LaunchError
 from dltk.run.folder import RunFolder
+from dltk.tasks.classification import Classification
 from dltk.tasks.task import Task
 from dltk.trainer.config import TrainConfig
 from dltk.trainer.make import Place, bare_trainer, section
+from dltk.trainer.stopping import Stopping
 from dltk.weights import find_checkpoint, load_weights
 
 
@@ -57,6 +61,7 @@ def evaluate(
     split: str = "test",
     checkpoint: str = "best",
     data: DataModule | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
     """Measure a checkpoint on every sample of a split, once, and keep each sample's scores in the run folder.
 
@@ -67,6 +72,7 @@ def evaluate(
         split: `train`, `val` or `test`.
         checkpoint: `best`, `last` or a step.
         data: the run's data, where they are open already.
+        callbacks: who else takes part.
 
     Returns:
         split, protocol, checkpoint (its step), samples, metrics, predictions (the file).
@@ -75,8 +81,10 @@ def evaluate(
     task = build_task(settings, restored=True)
     load_weights(task, folder.checkpoints.load(path))
     data = data or build_data(settings)
+    data.require_index((folder.summary() or {}).get("index"), folder.path)
     predictions = Predictions()
-    trainer = bare_trainer(place, callbacks=[predictions], precision=section(settings, "train", TrainConfig).precision)
+    precision = section(settings, "train", TrainConfig).precision
+    trainer = bare_trainer(place, callbacks=[*callbacks, predictions], precision=precision)
     task.split = split
     trainer.test(task, dataloaders=data.eval_dataloader(split, rank=place.rank, world=place.world), verbose=False)
     data.teardown("test")
@@ -94,18 +102,24 @@ def evaluate(
     }
 
 
-def final(folder: RunFolder, place: Place, settings: dict[str, Any], data: DataModule) -> dict[str, Any]:
-    """What a finished training reports: the best checkpoint by validation, measured on the test part."""
-    return evaluate(folder, place, settings, split="test", checkpoint="best", data=data)
+def final(
+    folder: RunFolder, place: Place, settings: dict[str, Any], data: DataModule, stopping: Stopping
+) -> dict[str, Any]:
+    """What a finished training reports: what its claim is about, else the best checkpoint on the test part."""
+    claim = settings["claim"] or {"split": "test", "checkpoint": "best"}
+    which = {"split": claim["split"], "checkpoint": claim["checkpoint"]}
+    return evaluate(folder, place, settings, data=data, callbacks=[stopping], **which)
 
 
-def write_summary(folder: RunFolder, task: Task, evaluation: dict[str, Any], *, seconds: float) -> None:
+def write_summary(folder: RunFolder, task: Task, evaluation: dict[str, Any], *, index: str, seconds: float) -> None:
     """Write the run's summary once it is done."""
     last = folder.metrics.last() or {}
     validations = [line for line in folder.metrics.read() if any(key.startswith("val/") for key in line)]
     monitor, mode = task.procedure.monitor, task.procedure.mode
     measured = [line for line in validations if isinstance(line.get(monitor), int | float)]
-    best = (min if mode == "min" else max)(measured, key=lambda line: line[monitor], default={})
+    best: dict[str, Any] = (min if mode == "min" else max)(
+        reversed(measured), key=lambda line: line[monitor], default={}
+    )
     numbers = {key: value for line in (last, *validations[-1:]) for key, value in line.items() if "/" in key}
     folder.write_summary(
         {
@@ -117,6 +131,7 @@ def write_summary(folder: RunFolder, task: Task, evaluation: dict[str, Any], *, 
             "metrics": numbers | evaluation["metrics"],
             "best": {key: value for key, value in best.items() if key == "step" or key.startswith("val/")},
             "evaluation": evaluation,
+            "index": index,
         }
     )
 
@@ -142,6 +157,12 @@ def load_predictions(path: Path) -> dict[str, np.ndarray]:
 
 
 def predict(task: Task, images: torch.Tensor) -> torch.Tensor:
-    """Images (b, c, h, w), bytes, to class probabilities (b, k)."""
+    """Images (b, c, h, w), bytes, to class probabilities (b, k).
+
+    Raises:
+        LaunchError: the task gives no classes.
+    """
+    if not isinstance(task, Classification):
+        raise LaunchError("", "predict", f"{type(task).__name__} gives no classes", "Choose a run of a classifier.")
     with torch.inference_mode():
-        return torch.softmax(task.eval()(images).float(), dim=1)
+        return task.probabilities(task.eval()(images))

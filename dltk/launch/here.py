@@ -10,15 +10,19 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 from dltk import recipe
 from dltk.errors import DltkError, ExitCode, LaunchError
+from dltk.launch.rank import FINE, End
 from dltk.recipe import Recipe
+from dltk.run.atomic import replace_file
 from dltk.run.folder import RunFolder
+from dltk.trainer.signals import Signals, blocked
 
-GRACE = 15.0  # seconds that the other processes get when one has failed
+LENGTHS = ("train.epochs", "train.steps")  # what --extend may raise
+GRACE = 10.0  # seconds that the other processes get when one has failed
+POLL = 0.02  # seconds between two looks at the processes
 
 
 def train(*sources: Any) -> RunFolder:
@@ -72,15 +76,20 @@ def is_run(path: str | Path) -> bool:
     return (Path(path) / "recipe.yaml").is_file()
 
 
-def attempt(folder: RunFolder, changed: Mapping[str, Any] | None = None) -> ExitCode:
-    """One attempt at a run: resume from the newest checkpoint that verifies, train, settle the ledger."""
-    from dltk.trainer.stopping import Signals
+def attempt(folder: RunFolder, changed: Mapping[str, Any] | None = None, signals: Signals | None = None) -> ExitCode:
+    """One attempt at a run: resume from the newest checkpoint that verifies, train, settle the ledger.
 
-    signals = Signals()
-    signals.install()
-    settings = recipe.thaw(folder.path / "recipe.yaml").settings
-    with folder.lease():
+    Args:
+        folder: the run.
+        changed: settings of its place that this attempt changes, by dotted key.
+        signals: taken already, by a caller who did slow things before.
+
+    Raises:
+        LaunchError: another process trains this run, or the disk refuses.
+    """
+    with signals or Signals() as taken, folder.lease(_note):
         restart = _prepare(folder)
+        settings = recipe.thaw(folder.path / "recipe.yaml").settings
         accelerator, world = devices({**settings["launch"], **_launch_changes(changed)})
         number = folder.ledger.begin(
             {
@@ -90,22 +99,34 @@ def attempt(folder: RunFolder, changed: Mapping[str, Any] | None = None) -> Exit
                 "step": _step(restart),
             }
         )
-        code, reason = ExitCode.CRASHED, "crashed"
-        try:
+        for warning in folder.checkpoints.warnings:
+            folder.ledger.note(number, warning)
+        with _settled(folder, number) as end:
             if world == 1:
-                code, reason = _in_place(folder, accelerator, signals, restart)
+                end[:] = _in_place(folder, accelerator, taken, restart)
             else:
-                code, reason = _processes(folder, accelerator, world, signals, restart)
-        except DltkError as error:
-            code, reason = ExitCode.MISTAKE, str(error)
-            raise
-        except BaseException as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise
-        finally:
-            last = folder.metrics.last() or {}
-            folder.ledger.end(number, reason, int(code), last.get("step", 0))
-    return code
+                end[:] = _processes(folder, accelerator, world, taken, restart)
+    return end[0]
+
+
+@contextlib.contextmanager
+def _settled(folder: RunFolder, number: int) -> Iterator[list[Any]]:
+    """A list for exit code and reason, which go into the ledger at the end; an exception brings its own."""
+    end: list[Any] = [ExitCode.CRASHED, "crashed"]
+    try:
+        yield end
+    except BaseException as error:
+        mistake = isinstance(error, DltkError)
+        end[:] = (ExitCode.MISTAKE, str(error)) if mistake else (ExitCode.CRASHED, f"{type(error).__name__}: {error}")
+        with contextlib.suppress(LaunchError):  # the disk may be full, and the error above tells more
+            _end_attempt(folder, number, end)
+        raise
+    _end_attempt(folder, number, end)
+
+
+def _end_attempt(folder: RunFolder, number: int, end: list[Any]) -> None:
+    code, reason = end
+    folder.ledger.end(number, reason, int(code), _step(folder.checkpoints.newest()))
 
 
 def devices(launch: Mapping[str, Any]) -> tuple[str, int]:
@@ -127,19 +148,30 @@ def devices(launch: Mapping[str, Any]) -> tuple[str, int]:
         count = found if count == "auto" else count
         if count > found:
             raise LaunchError("", "launch.devices", f"{count} asked, this machine has {found}", f"Set at most {found}.")
-    return accelerator, 1 if count == "auto" else count
+    count = 1 if count == "auto" else count
+    if count < 1:
+        raise LaunchError("", "launch.devices", f"{count} asked", "Set at least 1, or 'auto'.")
+    return accelerator, count
 
 
 def _prepare(folder: RunFolder) -> Path | None:
     """Settle what an earlier attempt left: choose the checkpoint, move metrics past it away, clear a STOP."""
     restart = folder.checkpoints.newest()
     for warning in folder.checkpoints.warnings:
-        print(warning, file=sys.stderr)
+        _note(warning)
+    parent = folder.about.get("parent")
+    if restart is None and parent:
+        what = f"forked from {parent}, and has no sound checkpoint"
+        raise LaunchError(folder.path, "", what, "Fork it again, as another run.")
     folder.metrics.rewind(_step(restart))
     folder.clear_stop()
     folder.write_environment({})
     (folder.path / "logs").mkdir(exist_ok=True)
     return restart
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _step(checkpoint: Path | None) -> int:
@@ -150,89 +182,144 @@ def _launch_changes(changed: Mapping[str, Any] | None) -> dict[str, Any]:
     return {k.removeprefix("launch."): v for k, v in (changed or {}).items() if k.startswith("launch.")}
 
 
-def _in_place(folder: RunFolder, accelerator: str, signals: Any, restart: Path | None) -> tuple[ExitCode, str]:
+def _in_place(folder: RunFolder, accelerator: str, signals: Signals, restart: Path | None) -> tuple[ExitCode, str]:
     from dltk.launch import rank
     from dltk.trainer.make import Place
+    from dltk.trainer.recorder import NotFiniteError
 
     rank.set_threads(rank.effective_settings(folder), 1)
-    return rank.train(folder, Place(0, 1, accelerator), signals, restart)
+    try:
+        return rank.train(folder, Place(0, 1, accelerator), signals, restart)
+    except NotFiniteError as error:
+        _note(f"{folder.path}: {error}")
+        return ExitCode.CRASHED, str(error)
 
 
 def _processes(
-    folder: RunFolder, accelerator: str, world: int, signals: Any, restart: Path | None
+    folder: RunFolder, accelerator: str, world: int, signals: Signals, restart: Path | None
 ) -> tuple[ExitCode, str]:
     """Start one process for each device and wait for all; one that fails ends the others."""
     command = [sys.executable, "-m", "dltk.launch.rank", str(folder.path), *([str(restart)] if restart else [])]
-    (folder.path / "logs" / "reason").unlink(missing_ok=True)
+    for rank in range(world):
+        End.path(folder.path, rank).unlink(missing_ok=True)
     ranks: list[subprocess.Popen[bytes]] = []
-    with contextlib.ExitStack() as stack:
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-        for rank in range(world):
-            log = None
-            if rank:
-                log = stack.enter_context((folder.path / "logs" / f"rank-{rank}.log").open("ab"))
-            numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "NODE_RANK": 0}
-            environment = {**os.environ, **address, **{k: str(v) for k, v in numbers.items()}}
-            environment |= {
-                "DLTK_ACCELERATOR": accelerator,
-                "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // world)),
-            }
-            ranks.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True))
-        with _forwarded(ranks):
-            codes = _wait(ranks)
-    return _verdict(folder, codes)
+    with _none_left(ranks):
+        with contextlib.ExitStack() as stack, blocked():
+            for rank, environment in enumerate(_environments(world, accelerator)):
+                log = stack.enter_context(_log(folder, rank).open("ab")) if rank else None
+                ranks.append(_start(command, environment, log))
+        died = _wait(folder, ranks, signals)
+    return _verdict(folder, [process.returncode for process in ranks], died)
 
 
-def _wait(ranks: list[subprocess.Popen[bytes]]) -> list[int]:
-    """Exit codes of all processes; when one fails, the others get a grace period and are then killed."""
+def _start(command: list[str], environment: dict[str, str], log: IO[bytes] | None) -> "subprocess.Popen[bytes]":
+    """One process, in a session of its own; what it prints goes to the log where there is one."""
+    return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+
+
+def _environments(world: int, accelerator: str) -> Iterator[dict[str, str]]:
+    """The environment of each process: its number, where they meet, its share of the cores."""
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    threads = str(max(1, (os.cpu_count() or 1) // world))
+    ours = {"DLTK_ACCELERATOR": accelerator, "DLTK_LAUNCHER": str(os.getpid()), "OMP_NUM_THREADS": threads}
+    for rank in range(world):
+        numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "NODE_RANK": 0}
+        yield {**os.environ, **address, **ours, **{name: str(number) for name, number in numbers.items()}}
+
+
+def _log(folder: RunFolder, rank: int) -> Path:
+    return folder.path / "logs" / f"rank-{rank}.log"
+
+
+def _wait(folder: RunFolder, ranks: list[subprocess.Popen[bytes]], signals: Signals) -> dict[int, float]:
+    """Wait for all processes, passing signals on; when one fails, the others get a grace period and are then killed.
+
+    Returns:
+        When each process was seen to have ended, but for those killed here.
+    """
+    died: dict[int, float] = {}
+    told: int | None = None
     deadline: float | None = None
-    while any(process.poll() is None for process in ranks):
-        failed = any(process.returncode not in (None, 0, ExitCode.PREEMPTED, ExitCode.INTERRUPTED) for process in ranks)
-        if failed and deadline is None:
+    while len(died) < len(ranks):
+        died |= {i: time.time() for i, one in enumerate(ranks) if i not in died and one.poll() is not None}
+        if signals.received != told:
+            told = signals.received
+            _tell(ranks, told)
+        if deadline is None and _failing(folder, ranks):
             deadline = time.monotonic() + GRACE
         if deadline is not None and time.monotonic() > deadline:
-            for process in ranks:
-                process.kill()
-        time.sleep(0.05)
-    return [process.returncode for process in ranks]
+            _kill(ranks)
+            break
+        time.sleep(POLL)
+    return died
 
 
-def _verdict(folder: RunFolder, codes: list[int]) -> tuple[ExitCode, str]:
-    """One code and reason for all processes: the gravest."""
-    if all(code == 0 for code in codes):
-        return ExitCode.DONE, "done"
-    stopped = [code for code in codes if code in (ExitCode.PREEMPTED, ExitCode.INTERRUPTED)]
-    if len(stopped) == len(codes):
-        note = folder.path / "logs" / "reason"
-        return ExitCode(max(stopped)), note.read_text() if note.is_file() else "stopped"
-    rank, code = next((i, c) for i, c in enumerate(codes) if c not in (0, ExitCode.PREEMPTED, ExitCode.INTERRUPTED))
-    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    print(f"{folder.path}: rank {rank} of {len(codes)} failed with {how}.", file=sys.stderr)
-    log = folder.path / "logs" / f"rank-{rank}.log"
-    if rank and log.is_file():
-        print("\n".join(log.read_text(errors="replace").splitlines()[-20:]), file=sys.stderr)
-    return ExitCode.MISTAKE if code == ExitCode.MISTAKE else ExitCode.CRASHED, f"rank {rank}: {how}"
+def _tell(ranks: list[subprocess.Popen[bytes]], number: int | None) -> None:
+    for process in ranks:
+        if number is not None and process.poll() is None:
+            process.send_signal(number)
+
+
+def _failing(folder: RunFolder, ranks: list[subprocess.Popen[bytes]]) -> bool:
+    """Whether a process has failed: it is dead, or has said that it will be."""
+    if any(process.returncode not in (None, *FINE) for process in ranks):
+        return True
+    said = [End.read(folder.path, rank) for rank in range(len(ranks)) if End.path(folder.path, rank).exists()]
+    return any(end is not None and end.code not in FINE for end in said)
+
+
+def _verdict(folder: RunFolder, codes: list[int], died: Mapping[int, float]) -> tuple[ExitCode, str]:
+    """One code and reason for all processes: those of the one that failed first, else the gravest."""
+    ends = [End.read(folder.path, rank) for rank in range(len(codes))]
+    failed = [rank for rank, code in enumerate(codes) if code not in FINE]
+    if not failed:
+        code, rank = max((code, -rank) for rank, code in enumerate(codes))
+        end = ends[-rank]
+        return ExitCode(code), end.reason if end else "stopped"
+    first = min(failed, key=lambda rank: _order(codes[rank], ends[rank], died.get(rank)))
+    end = ends[first]
+    if end is not None and end.mistake is not None:
+        raise DltkError(*end.mistake)
+    reason = f"rank {first} of {len(codes)} failed: {end.reason if end else _death(codes[first])}"
+    _note(f"{folder.path}: {reason}")
+    if end is not None and end.trace:
+        _note(end.trace.rstrip())
+    elif end is None and first and _log(folder, first).is_file():
+        _note("\n".join(_log(folder, first).read_text(errors="replace").splitlines()[-20:]))
+    return ExitCode.CRASHED, reason
+
+
+def _order(code: int, end: End | None, died: float | None) -> tuple[int, float]:
+    """Sorts failed processes by what came first.
+
+    A signal from outside (out of memory, a broken library) comes before every exception, for no peer's failure sends
+    one, but for SIGABRT, by which NCCL ends a process that waits in vain.
+    """
+    if died is None:
+        return 2, 0.0  # killed by the launcher
+    outside = code < 0 and code != -signal.SIGABRT
+    return (0 if outside else 1), end.time if end else died
+
+
+def _death(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 @contextlib.contextmanager
-def _forwarded(ranks: list[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Pass the signals of this process on to all ranks while they run."""
-    from dltk.trainer.stopping import SIGNALS
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        for process in ranks:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(number)
-
-    before = {number: signal.signal(number, forward) for number in SIGNALS}
+def _none_left(ranks: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """Kill the processes that still run in the end, whatever happens."""
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for process in ranks:
-            if process.poll() is None:
-                process.kill()
+        _kill(ranks)
+
+
+def _kill(ranks: list[subprocess.Popen[bytes]]) -> None:
+    """Kill what still runs, each process with all that it started in its session."""
+    for process in ranks:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def free_port() -> int:
@@ -249,49 +336,51 @@ def _changes(folder: RunFolder, wanted: Recipe, extend: bool) -> dict[str, Any]:
     for key, old, new in recipe.difference(frozen.settings, wanted.settings):
         if recipe.harmless(key):
             changed[key] = new
-        elif not (extend and key in ("train.epochs", "train.steps")):
-            raise LaunchError(
-                folder.path,
-                key,
-                f"this run was begun with {old!r}, not {new!r}",
-                "Begin a new run with `--fork RUN`"
-                + (", or lengthen this one with `--extend`." if "train." in key else "."),
-            )
+        elif not (extend and key in LENGTHS):
+            remedy = f"Begin a new run from this one: `dltk train --fork {folder.path} {key}={new}`"
+            remedy += ", or lengthen this one with --extend." if key in LENGTHS else "."
+            raise LaunchError(folder.path, key, f"this run was begun with {old!r}, not {new!r}", remedy)
     if extend:
-        _extend(folder, frozen, wanted)
+        with folder.lease(_note):  # a training may be reading the recipe
+            _extend(folder, frozen, wanted)
     return changed
 
 
 def _extend(folder: RunFolder, frozen: Recipe, wanted: Recipe) -> None:
     """Replace the frozen recipe by a longer one; the old text stays beside it."""
     longer = {**frozen.settings, "train": {**frozen.settings["train"]}}
-    for key in ("epochs", "steps"):
-        before, after = frozen.settings["train"][key], wanted.settings["train"][key]
-        if before is not None and after is not None and after < before:
-            raise LaunchError(
-                folder.path, f"train.{key}", f"{after} is less than the run's {before}", "Extend it to more."
-            )
-        longer["train"][key] = after
+    for key in LENGTHS:
+        name = key.removeprefix("train.")
+        before, after = frozen.settings["train"][name], wanted.settings["train"][name]
+        if (before is None) != (after is None):
+            other = next(length for length in LENGTHS if length != key) if before is None else key
+            raise LaunchError(folder.path, key, f"{after!r} does not lengthen {before!r}", f"Raise {other}.")
+        if before is not None and after < before:
+            raise LaunchError(folder.path, key, f"{after} is less than the run's {before}", "Extend it to more.")
+        longer["train"][name] = after
     if longer == frozen.settings:
         return
     number = len(folder.ledger.attempts())
     shutil.copyfile(folder.path / "recipe.yaml", folder.path / f"recipe.{number}.yaml")
-    partial = folder.path / ".recipe.yaml.partial"
-    partial.write_text(recipe.freeze(Recipe(frozen.name, longer, {})))
-    partial.replace(folder.path / "recipe.yaml")
+    replace_file(folder.path / "recipe.yaml", recipe.freeze(Recipe(frozen.name, longer, {})))
 
 
 def _fork(parent_text: str, sources: list[Any]) -> RunFolder:
     """A new run that starts from a checkpoint of another, and names it."""
-    path, _, step = parent_text.partition("@")
+    path, at, step = parent_text.rpartition("@")
+    if not at or not step.isdecimal():
+        path, step = parent_text, ""
     parent = RunFolder.open(Path(path))
     directory = parent.checkpoints.at(int(step)) if step else parent.checkpoints.newest()
+    for warning in parent.checkpoints.warnings:
+        _note(warning)
     if directory is None:
         raise LaunchError(path, "fork", "the run has no sound checkpoint", "Train it first, or begin without --fork.")
     begins_with_recipe = bool(sources) and "=" not in str(sources[0])
-    beginning: list[Any] = [] if begins_with_recipe else [parent.path / "recipe.yaml", "run=null"]
-    wanted = recipe.load(*beginning, *sources)
+    own: list[Any] = [] if begins_with_recipe else [parent.path / "recipe.yaml", "run=null"]
+    wanted = recipe.load(*own, *sources)
     settings = wanted.settings
+    _require_same_state(parent, settings)
     folder = RunFolder.create(
         Path(settings["runs_dir"]),
         wanted.name,
@@ -302,3 +391,13 @@ def _fork(parent_text: str, sources: list[Any]) -> RunFolder:
     )
     shutil.copytree(directory, folder.checkpoints.path / directory.name)
     return folder
+
+
+def _require_same_state(parent: RunFolder, settings: Mapping[str, Any]) -> None:
+    """Refuse to fork where the checkpoint's weights or moments would mean nothing."""
+    for section, key in (("model", "architecture"), ("task", "name"), ("optimizer", "name")):
+        old, new = (one[section] and one[section][key] for one in (parent.recipe, settings))
+        if old != new:
+            what = f"{new!r} cannot go on from the state that {old!r} left in {parent.path}"
+            remedy = f"Take its weights alone, in a recipe of your own: init: [{{from: {parent.path}}}]."
+            raise LaunchError("--fork", f"{section}.{key}", what, remedy)

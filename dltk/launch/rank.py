@@ -1,78 +1,100 @@
 """One process of a run: build, restore, train, evaluate, summarise. Started by the launcher, never by hand.
 
 Every process reads the frozen recipe of the run folder; nothing is composed here. `python -m dltk.launch.rank FOLDER`
-is what the launcher starts once for each process when there are several.
+is what the launcher starts once for each process when there are several. How it ended stands in a file of the run
+folder: exit codes alone tell no cause, and what a process prints is lost among what the others print.
 """
 
 import os
 import sys
 import threading
 import time
+import traceback
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dltk.errors import DltkError, ExitCode
+from dltk.run.atomic import read_object, replace_file, to_json
+from dltk.trainer.signals import Signals
 
 if TYPE_CHECKING:
     from dltk.run.folder import RunFolder
     from dltk.trainer.make import Place
-    from dltk.trainer.stopping import Signals
+
+FINE = (ExitCode.DONE, ExitCode.PREEMPTED, ExitCode.INTERRUPTED)  # what a process that nothing happened to leaves with
 
 
-def train(folder: "RunFolder", place: "Place", signals: "Signals", restart: Path | None) -> tuple[ExitCode, str]:
+def train(folder: "RunFolder", place: "Place", signals: Signals, restart: Path | None) -> tuple[ExitCode, str]:
     """Train this process's share of a run to its end, or until all processes agree to stop.
 
     Args:
         folder: the run.
         place: which process this is.
-        signals: installed already.
+        signals: taken already.
         restart: the verified checkpoint to go on from.
 
     Returns:
         The exit code and the reason, for the ledger.
+
+    Raises:
+        NotFiniteError: a loss or a weight was NaN or infinite.
     """
-    from dltk.assemble import build_callbacks, build_data, build_task
-    from dltk.launch import evaluation
-    from dltk.run.tracking import Tracker
-    from dltk.trainer.make import make_trainer
-    from dltk.trainer.recorder import NotFiniteError
     from dltk.trainer.stopping import Stopped
 
     settings = effective_settings(folder)
     began = time.monotonic()
-    note = (lambda line: folder.ledger.note(len(folder.ledger.attempts()), line)) if place.rank == 0 else None
-    task = build_task(settings, restored=restart is not None, note=note)
-    data = build_data(settings, whole_run=True)
-    tracker = None
-    if place.rank == 0:
-        log = settings["log"]
-        tracker = Tracker(
-            folder,
-            log["wandb"],
-            log["project"],
-            entity=log["entity"],
-            group=log["group"],
-            tags=log["tags"],
-            config=settings,
-        )
+    tracker = _tracker(folder, settings) if place.rank == 0 else None
     code, reason = ExitCode.CRASHED, "crashed"
     try:
-        listeners = [tracker.log] if tracker else []
-        trainer = make_trainer(settings, data, folder, place, signals, listeners, build_callbacks(settings))
-        trainer.fit(task, datamodule=data, ckpt_path=restart, weights_only=True)
-        values = evaluation.final(folder, place, settings, data)
-        if place.rank == 0:
-            evaluation.write_summary(folder, task, values, seconds=time.monotonic() - began)
+        _train_and_evaluate(folder, place, settings, signals, restart, [tracker.log] if tracker else [], began)
         code, reason = ExitCode.DONE, "done"
     except Stopped as stopped:
         code, reason = stopped.exit_code, stopped.reason
-    except NotFiniteError as error:
-        reason = str(error)
-        print(f"{folder.path}: {error}. Lower optimizer.lr, or clip with train.clip_norm.", file=sys.stderr)
     finally:
         if tracker is not None:
             tracker.finish(int(code))
     return code, reason
+
+
+def _train_and_evaluate(
+    folder: "RunFolder",
+    place: "Place",
+    settings: dict[str, Any],
+    signals: Signals,
+    restart: Path | None,
+    listeners: list[Any],
+    began: float,
+) -> None:
+    from dltk.assemble import build_callbacks, build_data, build_task
+    from dltk.launch import evaluation
+    from dltk.trainer.make import make_trainer
+    from dltk.trainer.stopping import Stopping
+
+    note = (lambda line: folder.ledger.note(len(folder.ledger.attempts()), line)) if place.rank == 0 else None
+    task = build_task(settings, restored=restart is not None, note=note)
+    data = build_data(settings, whole_run=True)
+    data.require_index((folder.summary() or {}).get("index"), folder.path)
+    trainer = make_trainer(settings, data, folder, place, signals, listeners, build_callbacks(settings))
+    trainer.fit(task, datamodule=data, ckpt_path=restart, weights_only=True)
+    values = evaluation.final(folder, place, settings, data, Stopping(signals, folder))
+    if place.rank == 0:
+        evaluation.write_summary(folder, task, values, index=data.index, seconds=time.monotonic() - began)
+
+
+def _tracker(folder: "RunFolder", settings: dict[str, Any]) -> Any:
+    from dltk.run.tracking import Tracker
+
+    log = settings["log"]
+    more = {key: log[key] for key in ("entity", "group", "tags")}
+    tracker = Tracker(folder, log["wandb"], log["project"], config=settings, warn=_say, **more)
+    if tracker.note:
+        _say(tracker.note)
+    return tracker
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def effective_settings(folder: "RunFolder") -> dict[str, Any]:
@@ -86,38 +108,76 @@ def effective_settings(folder: "RunFolder") -> dict[str, Any]:
         *sections, last = key.split(".")
         inner = settings
         for name in sections:
+            inner[name] = inner[name] or {}
             inner = inner[name]
         inner[last] = value
     return recipe.resolve_place(settings)
 
 
+@dataclass(frozen=True)
+class End:
+    """How one process of several ended."""
+
+    code: int
+    reason: str
+    time: float  # seconds since 1970
+    mistake: tuple[str, str, str, str] | None = None  # the parts of a user's mistake
+    trace: str = ""
+
+    @staticmethod
+    def path(folder: Path, rank: int) -> Path:
+        """The file it is kept in."""
+        return folder / "logs" / f"end-{rank}.json"
+
+    @classmethod
+    def read(cls, folder: Path, rank: int) -> "End | None":
+        """How a process ended; None while it runs, and when it was killed."""
+        found = read_object(cls.path(folder, rank))
+        return cls(**found) if found else None
+
+
 def main(arguments: list[str]) -> int:
     """Run one process of several: `FOLDER [CHECKPOINT]`, the rest from RANK and WORLD_SIZE."""
-    from dltk.trainer.stopping import Signals
+    _leave_with(int(os.environ["DLTK_LAUNCHER"]))
+    with Signals(say=False) as signals:
+        rank, path = int(os.environ["RANK"]), Path(arguments[0])
+        end = _run(rank, path, Path(arguments[1]) if len(arguments) > 1 else None, signals)
+        replace_file(End.path(path, rank), to_json(asdict(end)))
+    if end.code not in FINE:
+        # Python's own ending would wait for whatever a failed step has left under way.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code)
+    return end.code
 
-    signals = Signals()
-    signals.install()
-    _leave_with_parent()
+
+def _run(rank: int, path: Path, restart: Path | None, signals: Signals) -> End:
+    try:
+        from dltk.run.folder import RunFolder
+        from dltk.trainer.make import Place
+        from dltk.trainer.recorder import NotFiniteError
+
+        world = int(os.environ["WORLD_SIZE"])
+        folder = RunFolder.open(path)
+        set_threads(effective_settings(folder), world)
+        try:
+            code, reason = train(folder, Place(rank, world, os.environ["DLTK_ACCELERATOR"]), signals, restart)
+        except NotFiniteError as error:
+            return End(ExitCode.CRASHED, str(error), time.time())
+    except DltkError as error:
+        parts = (error.where, error.key, error.what, error.remedy)
+        return End(ExitCode.MISTAKE, str(error), time.time(), mistake=parts)
+    except BaseException as error:
+        return End(ExitCode.CRASHED, f"{type(error).__name__}: {error}", time.time(), trace=traceback.format_exc())
+    _close_group()
+    return End(code, reason, time.time())
+
+
+def _close_group() -> None:
     import torch.distributed as dist
 
-    from dltk.run.folder import RunFolder
-    from dltk.trainer.make import Place
-
-    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    place = Place(rank, world, os.environ["DLTK_ACCELERATOR"])
-    folder = RunFolder.open(Path(arguments[0]))
-    restart = Path(arguments[1]) if len(arguments) > 1 else None
-    set_threads(effective_settings(folder), world)
-    try:
-        code, reason = train(folder, place, signals, restart)
-    except DltkError as error:
-        print(error, file=sys.stderr)
-        return ExitCode.MISTAKE
-    if rank == 0 and code in (ExitCode.PREEMPTED, ExitCode.INTERRUPTED):
-        (folder.path / "logs" / "reason").write_text(reason)
     if dist.is_initialized():
         dist.destroy_process_group()
-    return int(code)
 
 
 def set_threads(settings: dict[str, Any], world: int) -> None:
@@ -125,15 +185,16 @@ def set_threads(settings: dict[str, Any], world: int) -> None:
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    torch.set_num_threads(settings["launch"]["threads"] or max(1, cores // world))
+    torch.set_num_threads(
+        settings["launch"]["threads"] or int(os.environ.get("OMP_NUM_THREADS", 0)) or max(1, cores // world)
+    )
 
 
-def _leave_with_parent() -> None:
+def _leave_with(launcher: int) -> None:
     """End when the launcher is gone: a process whose launcher was killed would wait for its peers for ever."""
-    parent = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == launcher:
             time.sleep(1.0)
         os._exit(ExitCode.CRASHED)
 

@@ -51,6 +51,10 @@ class Average(Callback):
             _exchange(task, self._weights)
             self._weights = {}
 
+    def on_save_checkpoint(self, trainer: Trainer, task: Task, checkpoint: dict[str, Any]) -> None:
+        """Save the trained weights, also when they have stepped aside (a stop in the middle of a validation)."""
+        checkpoint["state_dict"] |= {f"model.{name}": value for name, value in self._weights.items()}
+
     def state_dict(self) -> dict[str, Any]:
         """The average, by parameter name."""
         return {"average": self._average}

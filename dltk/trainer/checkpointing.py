@@ -95,6 +95,12 @@ class Saving(Callback):
         if not validates_now and (self._step_due(step) or self._minutes_due(trainer, step)):
             self.save(trainer, task, step)
 
+    def on_validation_batch_end(self, trainer: Trainer, task: Task, *_: Any) -> None:
+        """Save and leave when the processes agreed to stop; the validation is made up for after the restart."""
+        if task.stop_agreed and trainer.state.fn == "fit":
+            self.save(trainer, task, task.step)
+            self.stopping.leave(trainer)
+
     def on_validation_end(self, trainer: Trainer, task: Task) -> None:
         """Save what was just measured, so that the best can be kept."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
@@ -104,7 +110,7 @@ class Saving(Callback):
         """Write the checkpoint of `step`, on every process together."""
         if step == self._saved_step:
             return
-        self.recorder.require_finite(trainer, task)
+        self.recorder.require_finite(trainer, task, weights=True)
         epoch, samples = self.position(step)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         measured = self.recorder.validated_step == step

@@ -17,9 +17,11 @@ from dltk.run.folder import RunFolder
 from dltk.trainer.average import Average
 from dltk.trainer.checkpointing import DirectoryIO, Saving
 from dltk.trainer.config import BatchConfig, CheckpointConfig, LogConfig, TrainConfig
+from dltk.trainer.options import Options
 from dltk.trainer.progress import Display
 from dltk.trainer.recorder import Listener, Recorder
-from dltk.trainer.stopping import Signals, Stopping
+from dltk.trainer.signals import Signals
+from dltk.trainer.stopping import Stopping
 from dltk.trainer.stopwatch import Stopwatch
 from dltk.trainer.validating import Validating
 
@@ -92,6 +94,7 @@ def make_trainer(
     callbacks = [
         *callbacks_of_others,
         stopping,
+        Options(),
         *([Average(train.ema)] if train.ema is not None else []),
         recorder,
         Validating(lambda step: next_validation(data, train.validate_every, step), recorder),
@@ -116,7 +119,7 @@ def bare_trainer(place: Place, **arguments: Any) -> lightning.Trainer:
     """A Trainer on the process's device, without any of Lightning's own files, bars and warnings."""
     _quiet()
     plugins = [*arguments.pop("plugins", []), _Environment()]
-    return lightning.Trainer(
+    trainer = lightning.Trainer(
         accelerator=place.accelerator,
         devices=place.world,
         strategy=_strategy(place),
@@ -129,6 +132,25 @@ def bare_trainer(place: Place, **arguments: Any) -> lightning.Trainer:
         use_distributed_sampler=False,
         **arguments,
     )
+    _leave_signals_alone(trainer)
+    return trainer
+
+
+def _leave_signals_alone(trainer: lightning.Trainer) -> None:
+    """Take SIGTERM away from Lightning, which would leave without saving.
+
+    To do so it also asks the first process before every micro-batch, and each process waits for its device to hear it.
+    """
+    for owner, name in (
+        (trainer._signal_connector, "register_signal_handlers"),
+        (trainer.fit_loop.epoch_loop, "_broadcast_sigterm_tensor"),
+    ):
+        assert hasattr(owner, name), f"this version of Lightning has no {type(owner).__name__}.{name}"
+        setattr(owner, name, _nothing)
+
+
+def _nothing() -> None:
+    pass
 
 
 def next_validation(data: DataModule, every: int | None, step: int) -> int:
@@ -178,6 +200,6 @@ def _quiet() -> None:
         ".*lr_scheduler.step.*before.*optimizer.step.*",
         ".*smaller than the logging interval.*",
         ".*overridden `transfer_batch_to_device`.*",
-        ".*It is recommended to use `self.log.*sync_dist=True`.*",
+        ".*It is recommended to use `self.log.*sync_dist=True.*",
     ):
         warnings.filterwarnings("ignore", text)

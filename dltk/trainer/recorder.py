@@ -20,9 +20,10 @@ from dltk.trainer.stopwatch import Stopwatch
 
 
 class NotFiniteError(ArithmeticError):
-    """A loss was NaN or infinite."""
+    """A loss, or a weight that it led to, was NaN or infinite."""
 
 
+SHOWN_KEYS = 64  # of a batch that made a loss not finite
 Listener = Callable[[int, dict[str, Any]], None]  # hears of every metrics line: the step and its numbers
 
 
@@ -99,22 +100,31 @@ class Recorder(Callback):
         measured = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         self._write(trainer, task.step, measured)
 
-    def require_finite(self, trainer: Trainer, task: Task) -> None:
+    def require_finite(self, trainer: Trainer, task: Task, *, weights: bool = False) -> None:
         """Stop every process when any of them met a loss that is not finite.
+
+        Args:
+            trainer: of this process.
+            task: the task in training.
+            weights: look at the weights too; they may be broken by a step whose loss was finite.
 
         Raises:
             NotFiniteError: with the step and the keys of its batch.
         """
-        assert self._bad_step is not None
-        found: list[Any] = [self._describe_bad_step(int(self._bad_step))]
+        found: list[Any] = [self._find_bad(task, weights)]
         if trainer.world_size > 1:
             mine, found = found[0], [None] * trainer.world_size
             dist.all_gather_object(found, mine)
         bad = [one for one in found if one is not None]
-        if bad:
-            step = min(step for step, _ in bad)
-            keys = [key for at, keys in bad if at == step for key in keys]
-            raise NotFiniteError(f"the loss of step {step} is not finite; its batch: {', '.join(keys[:64])}")
+        if not bad:
+            return
+        step, what, _ = min(bad)
+        keys = [key for at, _, keys in bad if at == step for key in keys]
+        more = f" and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
+        raise NotFiniteError(
+            f"{what} not finite at step {step}; its batch: {', '.join(keys[:SHOWN_KEYS])}{more}. "
+            "Lower optimizer.lr, or clip with train.clip_norm."
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The digest, the samples seen, the last validation."""
@@ -132,13 +142,18 @@ class Recorder(Callback):
             fresh_bad = ~torch.isfinite(loss.detach()) & (self._bad_step < 0)
             self._bad_step.masked_fill_(fresh_bad, step)
 
-    def _describe_bad_step(self, step: int) -> tuple[int, tuple[str, ...]] | None:
+    def _find_bad(self, task: Task, weights: bool) -> tuple[int, str, tuple[str, ...]] | None:
+        """The first step that went wrong on this process since the last look, what did, and the keys of its batch."""
+        assert self._bad_step is not None
+        step, what = int(self._bad_step), "the loss is"
+        if step < 0 and weights and not _finite(task.model):
+            step, what = task.step - 1, "the weights after the update are"
         if step < 0:
             return None
-        return step, tuple(key for at, keys in self._recent if at == step for key in keys)
+        return step, what, tuple(key for at, keys in self._recent if at == step for key in keys)
 
     def _write_training_line(self, trainer: Trainer, task: Task, step: int) -> None:
-        self._recent.clear()
+        self._recent = deque(entry for entry in self._recent if entry[0] == step - 1)
         seconds = max(1e-9, time.perf_counter() - self._line_at)
         parts = self.stopwatch.read()
         metrics = {f"train/{name}": value for name, value in task.totals.read(trainer.world_size).items()}
@@ -174,3 +189,12 @@ class Recorder(Callback):
     def _restart_clock(self) -> None:
         self.stopwatch.read()
         self._line_at = time.perf_counter()
+
+
+def _finite(model: torch.nn.Module) -> bool:
+    """Whether every parameter is finite; waits for the device once."""
+    parameters = [parameter.detach() for parameter in model.parameters()]
+    if not parameters:
+        return True
+    norms = torch._foreach_norm(parameters, torch.inf)
+    return bool(torch.stack([norm.float() for norm in norms]).isfinite().all())

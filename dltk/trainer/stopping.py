@@ -1,12 +1,11 @@
 """Being told to stop: a signal or the run folder's STOP file only sets a vote; the processes agree at a batch's end.
 
-SIGTERM, SIGUSR1 and SIGUSR2 mean preemption, SIGINT means that somebody pressed Ctrl-C. A second Ctrl-C leaves at once.
+In training they agree in every step, beside the computation, and leave after it. In validation and in the evaluation at
+the end they agree after every batch: what was measured so far is dropped, and measured again when the run goes on.
 """
 
-import os
 import signal
 import time
-from types import FrameType
 from typing import Any
 
 import torch.distributed as dist
@@ -14,9 +13,11 @@ from lightning import Callback, Trainer
 
 from dltk.errors import ExitCode
 from dltk.run.folder import RunFolder
+from dltk.tasks.consensus import Consensus
 from dltk.tasks.task import Task
+from dltk.trainer.signals import Signals
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+LOOK = 1.0  # seconds between two looks at the STOP file
 
 
 class Stopped(Exception):
@@ -33,23 +34,6 @@ class Stopped(Exception):
         self.exit_code = exit_code
 
 
-class Signals:
-    """Remembers the first signal of the process. Installed before anything slow is imported."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-
-    def install(self) -> None:
-        """Take the signals over (also from those who took them meanwhile)."""
-        for number in SIGNALS:
-            signal.signal(number, self._receive)
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received == signal.SIGINT == number:
-            os._exit(ExitCode.INTERRUPTED)
-        self.received = number
-
-
 class Stopping(Callback):
     """Votes to stop, and leaves when the processes agree.
 
@@ -63,18 +47,32 @@ class Stopping(Callback):
         self.run = run
         self._looked = 0.0
         self._request: dict[str, Any] | None = None
-
-    def on_train_start(self, trainer: Trainer, task: Task) -> None:
-        """Lightning has put a handler of its own for SIGTERM, which saves nothing: ours goes on top."""
-        self.signals.install()
+        self._consensus: Consensus | None = None
 
     def on_train_batch_start(self, trainer: Trainer, task: Task, batch: Any, batch_idx: int) -> None:
-        """Look for a signal and, now and then, for the STOP file."""
-        now = time.monotonic()
-        if trainer.is_global_zero and now - self._looked >= 1.0:
-            self._looked = now
-            self._request = self.run.stop_request()
-        task.vote_to_stop = self.signals.received is not None or self._request is not None
+        """Vote in this step."""
+        task.vote_to_stop = self._wants_to_stop(trainer)
+
+    def on_validation_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        """Vote in this batch."""
+        if self._consensus is None:
+            self._consensus = Consensus(trainer.world_size)
+        self._consensus.start(0.0, self._wants_to_stop(trainer))
+
+    def on_validation_batch_end(self, trainer: Trainer, task: Task, *_: Any) -> None:
+        """Hear what the processes agreed on; who saves comes after this."""
+        assert self._consensus is not None
+        task.stop_agreed = self._consensus.finish()[1]
+
+    def on_test_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        """Vote in this batch."""
+        self.on_validation_batch_start(trainer)
+
+    def on_test_batch_end(self, trainer: Trainer, task: Task, *_: Any) -> None:
+        """Leave when the processes agreed to; the last step is saved already."""
+        self.on_validation_batch_end(trainer, task)
+        if task.stop_agreed:
+            self.leave(trainer)
 
     def reason(self) -> tuple[str, ExitCode]:
         """Why this process wants to stop, and the code to leave with."""
@@ -95,3 +93,10 @@ class Stopping(Callback):
             reasons = [(text, ExitCode(code)) for text, code in everybody]
         text, code = max(reasons, key=lambda reason: reason[1])
         raise Stopped(text, code)
+
+    def _wants_to_stop(self, trainer: Trainer) -> bool:
+        now = time.monotonic()
+        if trainer.is_global_zero and now - self._looked >= LOOK:
+            self._looked = now
+            self._request = self.run.stop_request()
+        return self.signals.received is not None or self._request is not None

@@ -1,11 +1,14 @@
 """Trainings as a user starts them, in processes of their own, in a folder of their own."""
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,36 +27,131 @@ log: {every_steps: 5, wandb: disabled}
 """
 
 
+class Command:
+    """A `dltk …` under way."""
+
+    def __init__(self, arguments: tuple[str, ...], pid: int, files: Path) -> None:
+        self.arguments, self.pid, self._files = arguments, pid, files
+
+    @property
+    def out(self) -> str:
+        """What it has printed so far."""
+        return self._files.with_suffix(".out").read_text()
+
+    @property
+    def err(self) -> str:
+        """What it has printed to stderr so far."""
+        return self._files.with_suffix(".err").read_text()
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        file = self._files.with_suffix(".code")
+        return int(file.read_text()) if file.exists() else None
+
+    def signal(self, number: int) -> None:
+        """Send a signal to this process alone."""
+        os.kill(self.pid, number)
+
+    def end(self, expect: int | None = 0, timeout: float = 100) -> "Command":
+        """Wait until it has left, with the exit code expected, and all processes of its session with it."""
+        wait_until(lambda: self.code is not None, f"dltk {self.arguments} to end", timeout, self.kill)
+        assert expect is None or self.code == expect, f"exit {self.code}\n{self.out}\n{self.err}"
+        wait_until(lambda: not self.processes(), f"the processes that dltk {self.arguments} left", 5, self.kill)
+        return self
+
+    def processes(self) -> list[int]:
+        """The processes of its session that are still there."""
+        return [pid for pid, (_, session) in processes().items() if session == self.pid]
+
+    def kill(self) -> None:
+        """End it and its session."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+
+def processes() -> dict[int, tuple[int, int]]:
+    """Every living process: parent and session."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if fields[0] not in "ZX":
+                found[int(path.parent.name)] = (int(fields[1]), int(fields[3]))
+    return found
+
+
+def wait_until(
+    true: Callable[[], Any], what: str, timeout: float = 60, before_failing: Callable[[], Any] = bool
+) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + timeout
+    while not true():
+        if time.monotonic() > deadline:
+            before_failing()
+            raise AssertionError(f"waited {timeout} s for {what}")
+        time.sleep(0.02)
+
+
 class Workshop:
-    """A folder with a small recipe and the faults of the tests."""
+    """A folder with a small recipe and the faults of the tests, and a server that starts commands in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "small.yaml").write_text(RECIPE)
         shutil.copy(Path(__file__).with_name("faults.py"), folder)
-
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Start `dltk …` in the folder."""
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "dltk", *arguments]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, cwd=self.folder, env=environment, text=True, start_new_session=True, **pipes)
+        command = [sys.executable, str(Path(__file__).with_name("warm.py"))]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._server = subprocess.Popen(command, text=True, env=environment, start_new_session=True, **pipes)
+        self._number = 0
 
-    def dltk(self, *arguments: str, expect: int | None = 0, timeout: float = 100) -> "subprocess.CompletedProcess[str]":
+    def close(self) -> None:
+        """End the server."""
+        self._server.stdin.close()
+        self._server.wait(10)
+
+    def start(self, *arguments: str, user: int = 0, cold_ranks: bool = False, **environment: str) -> Command:
+        """Start `dltk …` in the folder; as another user, where root does; its ranks as the launcher starts them."""
+        self._number += 1
+        files = self.folder / f"said-{self._number}"
+        for name in (".out", ".err"):
+            files.with_suffix(name).touch()
+            files.with_suffix(name).chmod(0o666)
+        request = {
+            "arguments": arguments, "folder": str(self.folder), "environment": environment, "user": user,
+            "cold_ranks": cold_ranks,
+            "out": f"{files}.out", "err": f"{files}.err", "code": f"{files}.code",
+        }  # fmt: skip
+        print(json.dumps(request), file=self._server.stdin, flush=True)
+        return Command(arguments, int(self._server.stdout.readline()), files)
+
+    def dltk(self, *arguments: str, expect: int | None = 0, timeout: float = 100, **more: Any) -> Command:
         """Run `dltk …` in the folder to its end, with the exit code expected."""
-        process = self.start(*arguments)
-        try:
-            out, err = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise AssertionError(f"dltk {arguments}: it, or a process it left behind, took over {timeout} s") from None
-        assert expect is None or process.returncode == expect, f"exit {process.returncode}\n{out}\n{err}"
-        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+        return self.start(*arguments, **more).end(expect, timeout)
+
+    def slow(self, name: str, place: str, *settings: str, ranks: int = 1, **more: Any) -> Command:
+        """Start or go on with run `name` and return when it is where it takes its time, as `train 20`."""
+        marks = self.marks(name)
+        (marks / "plan").write_text(place)
+        reached = [marks / f"slow-{rank}" for rank in range(ranks)]
+        for mark in reached:
+            mark.unlink(missing_ok=True)
+        fault = f"train.callbacks=[{{name: 'faults:Slow', marks: '{marks}'}}]"
+        command = self.start("train", "small.yaml", f"run={name}", fault, *settings, **more)
+        there = lambda: all(mark.exists() for mark in reached) or command.code is not None  # noqa: E731
+        wait_until(there, f"{name} to come to {place}", 60, command.kill)
+        assert command.code is None, f"exit {command.code}\n{command.out}\n{command.err}"
+        return command
+
+    def run(self, name: str) -> Path:
+        """The folder of a run of the small recipe."""
+        return self.folder / "runs" / "small" / name
 
     def train(self, name: str, *settings: str, expect: int | None = 0) -> Path:
         """Train the small recipe as run `name`; its folder."""
         self.dltk("train", "small.yaml", f"run={name}", *settings, expect=expect)
-        return self.folder / "runs" / "small" / name
+        return self.run(name)
 
     def marks(self, name: str) -> Path:
         """A folder where a fault notes that it has struck."""
@@ -63,8 +161,10 @@ class Workshop:
 
 
 @pytest.fixture(scope="session")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return Workshop(tmp_path_factory.mktemp("workshop"))
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    workshop = Workshop(tmp_path_factory.mktemp("workshop"))
+    yield workshop
+    workshop.close()
 
 
 @pytest.fixture(scope="session")

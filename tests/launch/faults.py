@@ -2,11 +2,22 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+
+from dltk.errors import RecipeError
+from dltk.run import checkpoint as saving
+
+MOMENTS = {  # the function of dltk.run.checkpoint that is not reached any more
+    "with half of the state written": "_HashedFile.write",
+    "with the state written": "_refuse_unloadable",
+    "before it is published": "Checkpoints._set_aside",
+    "between publication and LATEST": "sync_folder",
+}
 
 
 class KillAt(Callback):
@@ -18,19 +29,104 @@ class KillAt(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, i: int) -> None:
         step = batch["info"].step + 1
-        mark = self.marks / f"killed-at-{step}"
-        if step in self.steps and trainer.global_rank == self.rank and not mark.exists():
-            mark.touch()
+        if step in self.steps and trainer.global_rank == self.rank and first_time(self.marks, f"killed-at-{step}"):
             os.kill(os.getpid(), self.signal)
 
 
-class Poison(Callback):
-    """Makes a weight NaN before the given step."""
+class KillWhileSaving(Callback):
+    """Kills this process once in the first save at or after a step, at one of the moments of a save."""
 
-    def __init__(self, step: int) -> None:
-        self.step = step
+    def __init__(self, step: int, moment: str, marks: str) -> None:
+        self.step, self.moment, self.marks = step, moment, Path(marks)
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, i: int) -> None:
+        if batch["info"].step + 1 == self.step and first_time(self.marks, f"killed-saving-{self.step}"):
+            owner, _, name = MOMENTS[self.moment].rpartition(".")
+            setattr(getattr(saving, owner) if owner else saving, name, write_and_die)
+
+
+def write_and_die(file: Any, data: Any = b"") -> None:
+    """Stands in for a function of dltk.run.checkpoint."""
+    if isinstance(file, saving._HashedFile):
+        file.file.write(memoryview(data).cast("B")[:1000])
+        file.file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Slow(Callback):
+    """Where the test's file `plan` says (`train 20`, `validation 39`), says so by a file and takes its time."""
+
+    def __init__(self, marks: str, seconds: float = 0.3) -> None:
+        self.marks, self.seconds = Path(marks), seconds
+        place, step = (self.marks / "plan").read_text().split()
+        self.place, self.step = place, int(step)
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        if self.place == "train" and module.step >= self.step:
+            self._pause(trainer)
+
+    def on_validation_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        if self.place == "validation" and module.step >= self.step:
+            self._pause(trainer)
+
+    def on_fit_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if self.place == "evaluation":
+            self._pause(trainer)
+
+    def _pause(self, trainer: Trainer) -> None:
+        (self.marks / f"slow-{trainer.global_rank}").touch()
+        time.sleep(self.seconds)
+
+
+class Raise(Callback):
+    """Raises in one process before a step: a crash, or a user's mistake."""
+
+    def __init__(self, step: int, rank: int, mistake: bool = False) -> None:
+        self.step, self.rank, self.mistake = step, rank, mistake
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, i: int) -> None:
-        if batch["info"].step == self.step:
+        if batch["info"].step == self.step and trainer.global_rank == self.rank:
+            if self.mistake:
+                raise RecipeError("small.yaml:3", "data.size", "9 is too many", "Set at most 8.")
+            raise ZeroDivisionError("the planted crash")
+
+
+class Poison(Callback):
+    """Makes a weight NaN: before the given step, or after its update."""
+
+    def __init__(self, step: int, after: bool = False) -> None:
+        self.step, self.after = step, after
+
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, i: int) -> None:
+        self._poison(module, batch, after=False)
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, i: int) -> None:
+        self._poison(module, batch, after=True)
+
+    def _poison(self, module: LightningModule, batch: Any, after: bool) -> None:
+        if batch["info"].step == self.step and after == self.after:
             with torch.no_grad():
                 next(module.parameters()).fill_(float("nan"))
+
+
+class FillDisk(Callback):
+    """Writes a file until the disk is full, once after a step."""
+
+    def __init__(self, step: int, file: str) -> None:
+        self.step, self.file = step, Path(file)
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, i: int) -> None:
+        if batch["info"].step + 1 == self.step:
+            with self.file.open("wb", buffering=0) as file:
+                try:
+                    while file.write(bytes(4096)):
+                        pass
+                except OSError:
+                    pass
+
+
+def first_time(marks: Path, name: str) -> bool:
+    """Whether a fault has not struck yet; it has from now on."""
+    struck = (marks / name).exists()
+    (marks / name).touch()
+    return not struck
