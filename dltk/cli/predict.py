@@ -7,7 +7,7 @@ import typer
 
 from dltk.cli import terminal
 from dltk.cli.runs import RUN_HELP, find_run
-from dltk.errors import DataError
+from dltk.errors import DataError, DltkError, RecipeError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,8 +21,8 @@ LOOKED_AT = 200  # training images from which the manner of the data is learnt
 
 @commands.command(
     rich_help_panel="Measure",
-    epilog="Examples:\n\ndltk predict lenet5_digits/seed-0 my_seven.png\n\n"
-    "dltk predict lenet5_digits/seed-0 *.jpg --top 3 --plot seen.png",
+    epilog="Examples:\n\ndltk train lenet5_digits run=first\n\ndltk predict lenet5_digits/first my_seven.png\n\n"
+    "dltk predict lenet5_digits/first *.jpg --top 3 --plot seen.png",
 )
 def predict(
     run: str = typer.Argument(help=RUN_HELP),
@@ -89,25 +89,27 @@ def _data_of(folder: "RunFolder", task: Any) -> tuple["Manner", list[str], Any]:
 
     from dltk.assemble import build_data
     from dltk.cli.pictures import learn_manner
+    from dltk.data.dataset import readable
+    from dltk.launch.rank import effective_settings
 
-    data = folder.recipe["data"]
     try:
-        part = build_data(folder.recipe).part("train")
-    except DataError as error:
+        part = build_data(effective_settings(folder)).part("train")
+        every = max(1, len(part) // LOOKED_AT)
+        samples = list(readable(part, range(0, len(part), every)))
+    except (DataError, RecipeError) as error:
         return _manner_without_data(folder, task, error), [], None
-    every = max(1, len(part) // LOOKED_AT)
-    images = torch.stack([torch.as_tensor(part[i]["image"]) for i in range(0, len(part), every)])
+    images = torch.stack([torch.as_tensor(sample["image"]) for sample in samples])
     if images.dtype != torch.uint8:
-        raise DataError(folder.path, data["name"], "holds no pictures", "Use a run that was trained on pictures.")
+        name = folder.recipe["data"]["name"]
+        raise DataError(folder.path, name, "holds no pictures", "Use a run that was trained on pictures.")
     names = [str(name) for name in getattr(part, "classes", [])]
-    if data["name"] == "digits" and images.shape[-1] != 8:
-        from dltk.data.digits import enlarge
+    native, enlarge = getattr(part, "native", None), getattr(part, "enlarge", None)
+    if native is None or enlarge is None or images.shape[-1] == native:
+        return learn_manner(images), names, None
+    return learn_manner(images, native=native), names, enlarge
 
-        return learn_manner(images, native=8), names, enlarge
-    return learn_manner(images), names, None
 
-
-def _manner_without_data(folder: "RunFolder", task: Any, error: DataError) -> "Manner":
+def _manner_without_data(folder: "RunFolder", task: Any, error: DltkError) -> "Manner":
     """On a machine without the data: the network's own shape, and light ink on black for one channel."""
     from dltk.cli.pictures import Manner
 

@@ -1,6 +1,8 @@
 """`dltk train`: train a recipe, or go on with a run."""
 
+import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,8 @@ from dltk.cli.validate import SOURCES_HELP, batch_text, data_facts, length_text,
 from dltk.errors import ExitCode, LaunchError, RecipeError
 
 if TYPE_CHECKING:
+    from dltk.data.dataset import Facts
+    from dltk.run.claim import Claim, Verdict
     from dltk.run.folder import RunFolder
 
 commands = typer.Typer()
@@ -22,7 +26,7 @@ commands = typer.Typer()
     epilog="Examples:\n\ndltk train lenet5_digits\n\n"
     "dltk train lenet5_digits train.epochs=5 optimizer.lr=0.01 run=short\n\n"
     "dltk train recipes/mlp_digits.yaml cluster/ddp.yaml launch.devices=2\n\n"
-    "dltk train --fork runs/lenet5_digits/short@120 optimizer.lr=0.001",
+    "dltk train --fork runs/lenet5_digits/short optimizer.lr=0.001",
 )
 def train(
     sources: list[str] | None = typer.Argument(
@@ -30,7 +34,11 @@ def train(
         metavar="RECIPE|RUN [OVERLAY…] [KEY=VALUE…]",
         help=f"{SOURCES_HELP} Or a run folder, to go on with it.",
     ),
-    fork: str | None = typer.Option(None, metavar="RUN[@STEP]", help="Begin a new run from a checkpoint of another."),
+    fork: str | None = typer.Option(
+        None,
+        metavar="RUN[@STEP]",
+        help="Begin a new run from another's newest checkpoint, or with @STEP from that of a step.",
+    ),
     extend: bool = typer.Option(False, "--extend", help="Let a run become longer: train.epochs or train.steps."),
     seeds: int | None = typer.Option(None, min=1, help="Train seeds 0 … N-1, as runs seed-0 …; those done are kept."),
 ) -> int:
@@ -48,9 +56,26 @@ def train(
         fork = f"{find_run(parent).path}{at}{step}"
     if seeds is not None:
         return _train_seeds(sources, seeds, fork, extend)
-    folder, code = _train_one(sources, fork, extend)
-    _conclude(folder, code)
+    if fork is None:
+        _check(sources)
+    folder, changed, code = _train_one(sources, fork, extend)
+    _conclude(folder, changed, code)
     return code
+
+
+def _check(sources: list[str]) -> None:
+    """Find the mistakes in a new run before its folder is made, and print what its recipe has to say."""
+    from dltk import recipe
+    from dltk.launch import here
+
+    if here.is_run(sources[0]):
+        return
+    loaded = recipe.load(*sources)
+    settings = recipe.resolve_place(loaded.settings)
+    total_steps(settings, data_facts(settings))
+    here.devices(settings["launch"])
+    for line in loaded.notes:
+        terminal.note(line)
 
 
 def _train_seeds(sources: list[str], seeds: int, fork: str | None, extend: bool) -> int:
@@ -61,27 +86,25 @@ def _train_seeds(sources: list[str], seeds: int, fork: str | None, extend: bool)
     if fork or taken or is_run(sources[0]):
         what = taken[0] if taken else "--fork" if fork else sources[0]
         raise LaunchError("", "--seeds", f"cannot be combined with '{what}'", "It names the runs seed-0 … itself.")
+    _check(sources)
     for seed in range(seeds):
-        folder, code = _train_one([*sources, f"train.seed={seed}", f"run=seed-{seed}"], None, extend)
+        folder, changed, code = _train_one([*sources, f"train.seed={seed}", f"run=seed-{seed}"], None, extend)
         if code is not ExitCode.DONE:
             break
-    _conclude(folder, code)
+    _conclude(folder, changed, code)
     return code
 
 
-def _train_one(sources: list[str], fork: str | None, extend: bool) -> tuple["RunFolder", ExitCode]:
+def _train_one(sources: list[str], fork: str | None, extend: bool) -> tuple["RunFolder", dict[str, Any], ExitCode]:
+    """The run, what was changed of its place and claim, and how it ended."""
     from dltk.launch import here
 
-    if fork is None and not here.is_run(sources[0]):
-        from dltk import recipe
-
-        data_facts(recipe.load(*sources).settings)  # before a folder is made: a mistake leaves nothing behind
     folder, changed = here.open_run(sources, fork=fork, extend=extend)
     if folder.status == "done" and not extend:
         terminal.say(f"{folder.path}: is done already; --extend with more train.epochs lengthens it.")
-        return folder, ExitCode.DONE
+        return folder, changed, ExitCode.DONE
     _announce(folder, changed)
-    return folder, here.attempt(folder, changed)
+    return folder, changed, here.attempt(folder, changed)
 
 
 # What it will do
@@ -106,7 +129,7 @@ def _announce(folder: "RunFolder", changed: Mapping[str, Any]) -> None:
     begins = f"from step {int(restart.name.removeprefix('step-')):,}" if restart else "from the beginning"
     rows = {
         "network": f"{name}, {count(make_model(name, model)):,} trainable parameters",
-        "data": f"{settings['data']['name']}, {sizes_text(facts.sizes)}",
+        "data": f"{settings['data']['name']}, {_data_text(facts)}",
         "length": f"{length_text(settings, steps)}, {begins}",
         "batch": batch_text(settings, world),
         "device": f"{accelerator}, {world} process{'es' if world != 1 else ''}, {settings['train']['precision']}",
@@ -119,24 +142,31 @@ def _announce(folder: "RunFolder", changed: Mapping[str, Any]) -> None:
     terminal.show(grid)
 
 
-def _changed(settings: dict[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with what this attempt changes of its place."""
+def _data_text(facts: "Facts") -> str:
+    files = "file that is no picture" if facts.ignored == 1 else "files that are no pictures"
+    return sizes_text(facts.sizes) + (f"; {facts.ignored:,} {files} left out" if facts.ignored else "")
+
+
+def _changed(settings: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with what an attempt changed of its place."""
+    whole = copy.deepcopy(dict(settings))
     for key, value in changed.items():
         *sections, last = key.split(".")
-        inner = settings
+        inner = whole
         for name in sections:
+            inner[name] = inner[name] or {}  # a section that was left out, such as claim
             inner = inner[name]
         inner[last] = value
-    return settings
+    return whole
 
 
 # What came of it
 
 
-def _conclude(folder: "RunFolder", code: ExitCode) -> None:
+def _conclude(folder: "RunFolder", changed: Mapping[str, Any], code: ExitCode) -> None:
     """The result beside its claim, and the run folder as the last line."""
     if code is ExitCode.DONE:
-        _show_result(folder)
+        _show_result(folder, changed)
     else:
         attempts = folder.ledger.attempts()
         reason = attempts[-1]["reason"] if attempts else "unknown"
@@ -144,28 +174,65 @@ def _conclude(folder: "RunFolder", code: ExitCode) -> None:
     terminal.say(folder.path)
 
 
-def _show_result(folder: "RunFolder") -> None:
-    from dltk.run.claim import Claim, verdict
-
-    metrics = (folder.summary() or {}).get("metrics", {})
-    settings = folder.recipe
-    shown = {name: value for name, value in metrics.items() if name.startswith("test/")}
-    judged = None
-    if settings.get("claim"):
-        claim = Claim(**settings["claim"])
-        judged = verdict(list(same_recipe(folder, claim.metric).values()), claim)
+def _show_result(folder: "RunFolder", changed: Mapping[str, Any]) -> None:
+    measured = ((folder.summary() or {}).get("evaluation") or {}).get("metrics", {})
+    claim = _claim(folder, changed)
+    judged = None if claim is None else judge(folder, claim)
     rows = []
-    for name, value in shown.items():
-        mine = judged is not None and name == settings["claim"]["metric"]
-        claimed = f"{claim.value:g} ± {claim.tolerance:g}" if mine else "–"
+    for name, value in measured.items():
+        mine = claim is not None and name == claim.metric
+        claimed = f"{claim.value:g} ± {claim.tolerance:g}" if mine and claim else "–"
         rows.append((name, terminal.number(value), claimed, judged.text if mine and judged else "–"))
     terminal.show(terminal.table(["metric", ">value", ">claim", "|verdict"], rows))
     if judged is not None:
         terminal.say(judged.line)
 
 
-def same_recipe(folder: "RunFolder", metric: str) -> dict[int, float]:
-    """A metric by seed, from every finished run of the same recipe (the seed apart) beside this one."""
+def _claim(folder: "RunFolder", changed: Mapping[str, Any]) -> "Claim | None":
+    """The claim that the run's last attempt was about, with what is changed of it now."""
+    from dltk.run.claim import Claim
+
+    attempts = folder.ledger.attempts()
+    before = attempts[-1].get("changed", {}) if attempts else {}
+    claim = _changed(folder.recipe, {**before, **changed})["claim"]
+    return Claim(**claim) if claim and claim["metric"] is not None else None
+
+
+def judge(folder: "RunFolder", claim: "Claim") -> "Verdict":
+    """The verdict on a claim from a run and its like; UNTESTED, with the reason, where the run cannot tell."""
+    from dltk.run.claim import verdict
+
+    reason = why_not(folder, claim)
+    if reason is None:
+        return verdict(list(same_recipe(folder, claim).values()), claim)
+    claimed = f"claimed {claim.value:g} ± {claim.tolerance:g} ({claim.protocol}, {claim.source})"
+    return replace(verdict([], claim), line=f"UNTESTED: {claim.metric}: {reason}; {claimed}.")
+
+
+def why_not(run: "RunFolder", claim: "Claim") -> str | None:
+    """Why a run's result says nothing about a claim; None where it does."""
+    if run.status != "done":
+        return "the run is not finished"
+    if run.about.get("parent"):
+        return f"the run was forked from {run.about['parent']}, so its recipe does not tell all of it"
+    measured = (run.summary() or {}).get("evaluation") or {}
+    how, wanted = (measured.get("split"), measured.get("protocol")), (claim.split, claim.protocol)
+    if how != wanted:
+        return f"measured on {how[0]} by {how[1]}, not on {wanted[0]} by {wanted[1]}"
+    own = _claim(run, {})
+    checkpoint = "best" if own is None else own.checkpoint  # as `launch.evaluation.final` chooses
+    if checkpoint != claim.checkpoint:
+        return f"measured at the {checkpoint} checkpoint, not at the {claim.checkpoint} one"
+    if not isinstance(measured["metrics"].get(claim.metric), int | float):
+        return f"not measured (but {', '.join(measured['metrics'])})"
+    return None
+
+
+def same_recipe(folder: "RunFolder", claim: "Claim") -> dict[int, float]:
+    """The claim's metric by seed, from every run beside this one that has the same recipe and was measured as claimed.
+
+    Runs of the same recipe differ in the seed at most; unfinished runs and forks do not count.
+    """
     from dltk import recipe
     from dltk.errors import DltkError
     from dltk.run.folder import find_runs
@@ -174,11 +241,9 @@ def same_recipe(folder: "RunFolder", metric: str) -> dict[int, float]:
     found: dict[int, float] = {}
     for run in find_runs(Path(folder.path).absolute().parent):
         try:
-            if recipe.recipe_hash(run.recipe) != wanted:
-                continue
+            if recipe.recipe_hash(run.recipe) == wanted and why_not(run, claim) is None:
+                measured = (run.summary() or {})["evaluation"]["metrics"]
+                found[run.recipe["train"]["seed"]] = float(measured[claim.metric])
         except DltkError:  # a damaged neighbour is no reason to keep this run's result back
             continue
-        value = (run.summary() or {}).get("metrics", {}).get(metric)
-        if isinstance(value, int | float) and run.status == "done":
-            found[run.recipe["train"]["seed"]] = float(value)
     return dict(sorted(found.items()))

@@ -122,14 +122,33 @@ class DataModule(lightning.LightningDataModule):
 
     def info(self) -> dict[str, Any]:
         """Names of the classes, a hash of all keys, sizes of the splits, samples an epoch leaves out or takes twice."""
-        keys = {split: keys_of(self.part(split), split) for split in SPLITS}
         return {
             "classes": list(getattr(self.part("train"), "classes", [])),
-            "index": fingerprint(keys),
-            "sizes": {split: len(names) for split, names in keys.items()},
+            "index": self.index,
+            "sizes": {split: len(self.part(split)) for split in SPLITS},
             "dropped": self.plan.dropped,
             "wrapped": self.plan.wrapped,
         }
+
+    @functools.cached_property
+    def index(self) -> str:
+        """A hash of the keys of all splits: which sample is where, but not what a file holds."""
+        return fingerprint({split: keys_of(self.part(split), split) for split in SPLITS})
+
+    def require_index(self, index: str | None, run: object) -> None:
+        """See that the data are those of a run; one that kept no index is believed.
+
+        Args:
+            index: as the run kept it.
+            run: its folder, for the message.
+
+        Raises:
+            DataError: samples were added, removed, renamed, or others lie there.
+        """
+        if index is not None and index != self.index:
+            sizes = ", ".join(f"{split} {len(self.part(split)):,}" for split in SPLITS)
+            what = f"the data are not those of the run {run}: other samples, or other names of them (now {sizes})"
+            raise DataError("", "data", what, "Bring its data back, or give their folder: data_dir=FOLDER.")
 
     # Lightning's hooks
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, overload, runtime_checkable
 
 import numpy as np
@@ -10,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dltk.data.splits import SPLITS
+from dltk.data.splits import ENOUGH, SPLITS
 from dltk.errors import DataError
 
 # Shapes: n samples of the data set, b of a batch, c channels, h rows, w columns.
+
+TRIED = 1000  # samples among which a readable one is looked for
 
 
 @runtime_checkable
@@ -21,7 +23,9 @@ class Dataset(Protocol):
     """The least that a data set has.
 
     It may also have `keys` (stable names, all different), `classes` (names by class number), `in_memory`, and
-    `batch(numbers)`, which reads many samples at once. A damaged sample raises DataError.
+    `batch(numbers)`, which reads many samples at once. A damaged sample raises DataError. One that enlarges its images
+    may have `native`, their rows and columns before, and `enlarge(images (n, 1, s, s), size)`, so that `dltk predict`
+    makes a person's pictures as coarse as the data.
     """
 
     def __len__(self) -> int:
@@ -88,13 +92,14 @@ class Facts(NamedTuple):
     sizes: dict[str, int]  # samples of each split
     classes: int  # 0 where the data set does not say
     image: tuple[int, ...]  # shape of one image, () where there is none
+    ignored: int = 0  # files beside the samples that are none
 
 
 def make(target: Callable[..., Any], settings: Mapping[str, Any], split: str, data_dir: str | None) -> Any:
     """One split of a data set. `data_dir` is given to constructors that take it.
 
     Raises:
-        DataError: the constructor takes no `split`, or the data are missing or damaged.
+        DataError: the constructor takes no `split`, the data are missing or damaged, or the split has no samples.
     """
     parameters = inspect.signature(target).parameters
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
@@ -104,8 +109,9 @@ def make(target: Callable[..., Any], settings: Mapping[str, Any], split: str, da
         )
     place = {"data_dir": data_dir} if "data_dir" in parameters or takes_all else {}
     dataset = target(split=split, **place, **settings)
-    if len(dataset) == 0 and split == "train":
-        raise DataError("", "data.name", f"{target.__qualname__} has no training samples", "Look into its folder.")
+    if len(dataset) == 0:
+        what = f"the {split} part of {target.__qualname__} has no samples"
+        raise DataError("", "data.name", what, f"Give it some; of data split by key, {ENOUGH} of a class are enough.")
     return dataset
 
 
@@ -118,8 +124,30 @@ def keys_of(dataset: Any, split: str) -> Sequence[str]:
     return keys
 
 
+def readable(dataset: Any, numbers: Iterable[int] | None = None) -> Iterator[Mapping[str, Any]]:
+    """The samples that are not damaged, of those given; by default of the first thousand.
+
+    Raises:
+        DataError: all of them are damaged.
+    """
+    chosen = range(min(TRIED, len(dataset))) if numbers is None else numbers
+    count, tried, reason = 0, 0, ""
+    for number in chosen:
+        tried += 1
+        try:
+            sample = dataset[number]
+        except (DataError, OSError) as error:
+            reason = reason or str(error)
+            continue
+        count += 1
+        yield sample
+    if not count:
+        what = f"none of {tried:,} samples can be read; the first: {reason}"
+        raise DataError("", "data.name", what, "Look into the data's folder.")
+
+
 def fingerprint(parts: Mapping[str, Sequence[str]]) -> str:
-    """A hash of the keys of all splits, in order: two data sets with the same one hold the same samples."""
+    """A hash of the keys of all splits, in order: data sets with another one hold other samples."""
     digest = hashlib.blake2b(digest_size=16)
     for name, keys in parts.items():
         digest.update(f"{name} {len(keys)}\n".encode())
@@ -128,7 +156,7 @@ def fingerprint(parts: Mapping[str, Sequence[str]]) -> str:
 
 
 def check_data(target: Callable[..., Any], settings: Mapping[str, Any], data_dir: str | None) -> Facts:
-    """See whether the data of a recipe are there, by opening every split and reading one sample.
+    """See whether the data of a recipe are there, by opening every split and reading one sample that is not damaged.
 
     Args:
         target: the data set's class.
@@ -136,10 +164,14 @@ def check_data(target: Callable[..., Any], settings: Mapping[str, Any], data_dir
         data_dir: where data lie on this machine.
 
     Raises:
-        DataError: they are missing or damaged; the message says what to do.
+        DataError: they are missing, all damaged or too few to split; the message says what to do.
     """
     parts = {split: make(target, settings, split, data_dir) for split in SPLITS}
     train = parts["train"]
-    image = train[0].get("image")
-    shape = () if image is None else tuple(image.shape)
-    return Facts({name: len(part) for name, part in parts.items()}, len(getattr(train, "classes", ())), shape)
+    image = next(readable(train)).get("image")
+    return Facts(
+        sizes={name: len(part) for name, part in parts.items()},
+        classes=len(getattr(train, "classes", ())),
+        image=() if image is None else tuple(image.shape),
+        ignored=getattr(train, "ignored", 0),
+    )

@@ -35,23 +35,26 @@ class Digits(ArrayDataset):
         DataError: scikit-learn is not installed, or image_size is below 8.
     """
 
+    native = 8  # rows and columns as published
+
     def __init__(self, split: str, data_dir: str | None = None, *, image_size: int = 8) -> None:
         if image_size < 8:
             raise DataError("", "data.image_size", f"{image_size} is less than the digits' 8 pixels", "Set at least 8.")
         images, targets = _read()
         numbers = torch.from_numpy(_parts()[split])
         keys = [f"digits/{number:04d}" for number in numbers.tolist()]
-        super().__init__(enlarge(images[numbers], image_size), targets[numbers], keys, [str(k) for k in range(10)])
+        classes = [str(k) for k in range(10)]
+        super().__init__(self.enlarge(images[numbers], image_size), targets[numbers], keys, classes)
 
-
-def enlarge(images: Tensor, size: int) -> Tensor:
-    """Images (n, 1, 8, 8) to (n, 1, s, s): the digit enlarged to about three quarters, centred on black; uint8."""
-    if size == 8:
-        return images
-    box = max(8, 8 * round(size * 0.75 / 8))
-    big = functional.interpolate(images.float(), size=(box, box), mode="bilinear", align_corners=False)
-    before, after = (size - box) // 2, size - box - (size - box) // 2
-    return functional.pad(big.round().to(torch.uint8), (before, after, before, after))
+    @staticmethod
+    def enlarge(images: Tensor, size: int) -> Tensor:
+        """Images (n, 1, 8, 8) to (n, 1, s, s): the digit enlarged to about three quarters, centred on black; uint8."""
+        if size == 8:
+            return images
+        box = max(8, 8 * round(size * 0.75 / 8))
+        big = functional.interpolate(images.float(), size=(box, box), mode="bilinear", align_corners=False)
+        before, after = (size - box) // 2, size - box - (size - box) // 2
+        return functional.pad(big.round().to(torch.uint8), (before, after, before, after))
 
 
 @functools.cache

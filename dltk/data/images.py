@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from dltk.data.splits import SPLITS, split
+from dltk.data.splits import ENOUGH, SPLITS, split
 from dltk.errors import DataError
 
 # Shapes: n pictures, c channels, s rows and columns of an image.
@@ -35,7 +35,7 @@ class Images:
         max_pixels: a picture with more is not decoded, and counts as damaged.
 
     Raises:
-        DataError: the folder is missing, or holds no classes.
+        DataError: the folder is missing, holds no classes, or too few pictures of them to split.
     """
 
     def __init__(
@@ -58,6 +58,8 @@ class Images:
         self.root = Path(data_dir, folder)
         listing = _list(self.root)
         numbers = listing.parts[split]
+        if not len(numbers):
+            raise _too_few(self.root, split, listing)
         self.classes = listing.classes
         self.ignored = listing.ignored  # files that are no pictures
         self.keys = [listing.keys[number] for number in numbers.tolist()]
@@ -112,6 +114,12 @@ def read_image(
             plain = _plain(ImageOps.exif_transpose(picture), channels, background)
     except DataError:
         raise
+    except FileNotFoundError:
+        raise DataError(path, "", "no such file", "Check its name and folder.") from None
+    except IsADirectoryError:
+        raise DataError(path, "", "is a folder, not a picture", "Name the pictures in it.") from None
+    except PermissionError:
+        raise DataError(path, "", "may not be read", "Change its permissions.") from None
     except Exception as error:  # decoders raise whatever comes to them
         raise DataError(path, "", f"cannot be read as a picture ({type(error).__name__}: {error})") from None
     if image_size is not None:
@@ -138,6 +146,14 @@ class _Listing(NamedTuple):
     targets: NDArray[np.int64]
     parts: dict[str, NDArray[np.int64]]
     ignored: int
+
+
+def _too_few(root: Path, split: str, listing: _Listing) -> DataError:
+    """The error that a part is empty, which names the class with the fewest pictures."""
+    counts = np.bincount(listing.targets, minlength=len(listing.classes)).tolist()
+    count, name = min(zip(counts, listing.classes, strict=True))
+    what = f"leaves the {split} part empty: class '{name}' has {count} picture{'s' if count != 1 else ''}"
+    return DataError(root, "data.folder", what, f"Put at least {ENOUGH} of each class there.")
 
 
 @functools.lru_cache(maxsize=4)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from dltk.data.dataset import readable
 from dltk.data.hashing import hash_keys, mix
 from dltk.data.plan import Numbers, Plan, share
 from dltk.data.transforms import Transform, augmented
@@ -157,15 +158,9 @@ class Reader:
     def _make_blank(self, samples: Sequence[Mapping[str, Any] | None]) -> Mapping[str, Any]:
         """A sample of zeros, shaped as the data set's others."""
         if self._blank is None:
-            whole = next((sample for sample in samples if sample is not None), None) or self._any_sample()
+            whole = next((sample for sample in samples if sample is not None), None) or next(readable(self.dataset))
             self._blank = {name: torch.zeros_like(torch.as_tensor(value)) for name, value in whole.items()}
         return self._blank
-
-    def _any_sample(self) -> Mapping[str, Any]:
-        for number in range(min(1000, len(self.dataset))):
-            with contextlib.suppress(DataError, OSError):
-                return self.dataset[number]
-        raise DataError("", "data.name", "none of the first 1,000 samples can be read", "Look into the data's folder.")
 
 
 def collate(samples: Sequence[Any]) -> dict[str, Tensor]:

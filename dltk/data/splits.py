@@ -9,6 +9,7 @@ from dltk.data.hashing import hash_keys
 
 SPLITS = ("train", "val", "test")
 PARTS = (0.7, 0.1, 0.2)  # of SPLITS
+ENOUGH = 10  # samples of one class that leave no part without one
 
 
 def split(

@@ -1,6 +1,6 @@
 """Train recipes with several seeds and write down what came out: `python tests/claims/record.py recipes/*.yaml`.
 
-`results.json` beside this file holds, for each recipe, the values by seed with their mean and 95 % interval, and how they
+`results.json` beside this file holds for each recipe the values by seed, their mean and 95 % interval, and how they
 were made: command, commit, machine, hash of the resolved recipe. Finished seeds are not trained again.
 """
 
@@ -19,7 +19,7 @@ import torch
 from dltk import recipe
 from dltk.cli.train import same_recipe
 from dltk.run.claim import Claim, verdict
-from dltk.run.folder import find_runs
+from dltk.run.folder import RunFolder
 
 RESULTS = Path(__file__).with_name("results.json")
 
@@ -35,10 +35,10 @@ def recorded(path: Path, seeds: int, runs_dir: Path) -> dict[str, Any]:
     subprocess.run([sys.executable, "-m", "dltk", *arguments], check=True)
     chosen = recipe.load(path)
     claim = Claim(**chosen.settings["claim"])
-    run = find_runs(runs_dir / chosen.name)[0]
-    values = same_recipe(run, claim.metric)
+    runs = [RunFolder.open(runs_dir / chosen.name / f"seed-{seed}") for seed in range(seeds)]
+    values = same_recipe(runs[0], claim)
     judged = verdict(list(values.values()), claim)
-    seconds = [(one.summary() or {})["seconds"] for one in find_runs(runs_dir / chosen.name)]
+    seconds = [(run.summary() or {})["seconds"] for run in runs]
     return {
         "recipe": recipe.recipe_hash(chosen.settings),
         "metric": claim.metric,

@@ -5,8 +5,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from dltk.cli import pictures
+from dltk import recipe
+from dltk.cli import pictures, predict
 from dltk.data.digits import Digits
+from dltk.data.images import Images
+from dltk.run.folder import RunFolder
 from tests.cli.conftest import Command, Trained, start
 
 
@@ -39,8 +42,6 @@ def test_stop_and_cancel_leave_a_request(dltk: Command, trained: Trained, monkey
     assert said.code == 2
     assert "is not running (done)" in said.err
     monkeypatch.setattr("dltk.run.folder.RunFolder.status", "running")
-    from dltk.run.folder import RunFolder
-
     run = RunFolder.open(trained.path)
     for command, requeue in (("stop", True), ("cancel", False)):
         assert dltk(command, trained.path, "--why", "enough").code == 0
@@ -83,6 +84,72 @@ def test_predict_names_a_file_that_is_no_picture(dltk: Command, trained: Trained
     said = dltk("predict", trained.path, tmp_path / "letter.png")
     assert said.code == 2
     assert "letter.png: cannot be read as a picture" in said.err
+    said = dltk("predict", trained.path, tmp_path / "none.png")
+    assert (said.code, said.err) == (2, f"{tmp_path / 'none.png'}: no such file. Check its name and folder.\n")
+
+
+def folder_of(runs: Path, *sources: str) -> RunFolder:
+    """A run that has not begun."""
+    wanted = recipe.load("linear_digits", *sources, f"runs_dir={runs}")
+    return RunFolder.create(runs, wanted.name, wanted.settings, text=recipe.freeze(wanted))
+
+
+def test_predict_bears_damaged_training_pictures(tmp_path: Path) -> None:
+    for name, grey in (("dark", 30), ("light", 220)):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            Image.new("L", (8, 8), grey).save(tmp_path / name / f"{number}.png")
+    for key in Images("train", str(tmp_path), image_size=8).keys[:3]:
+        (tmp_path / key).write_bytes(b"no picture")
+    run = folder_of(
+        tmp_path / "runs", "model={num_classes: 2, image: [1, 8, 8]}", f"data_dir={tmp_path}",
+        "data={name: images, image_size: 8, channels: 1, folder: ., max_bad: 3}",
+    )  # fmt: skip
+    manner, classes, _ = predict._data_of(run, None)
+    assert manner.shape == (1, 8, 8)
+    assert classes == ["dark", "light"]
+
+
+COARSE = """
+import torch
+
+
+class Coarse:
+    native = 4
+    classes = ("a", "b")
+
+    def __init__(self, split: str) -> None:
+        pass
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, number: int) -> dict:
+        image = torch.zeros(1, 1, 4, 4, dtype=torch.uint8)
+        image[..., 1:3, 1:3] = 255
+        return {"image": self.enlarge(image, 8)[0], "target": number % 2}
+
+    @staticmethod
+    def enlarge(images, size):
+        return images.repeat_interleave(size // 4, 2).repeat_interleave(size // 4, 3)
+"""
+
+
+def test_a_data_set_says_how_it_enlarges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "coarse_set.py").write_text(COARSE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    run = folder_of(tmp_path / "runs", "model={num_classes: 2, image: [1, 8, 8]}", "data={name: coarse_set:Coarse}")
+    manner, _, enlarge = predict._data_of(run, None)
+    assert (manner.native, manner.shape, manner.inked) == (4, (1, 8, 8), True)
+    path = zero(tmp_path / "a.png", ink="black", ground="white")
+    image, said = pictures.prepare(path, manner, enlarge=enlarge)
+    assert "4 × 4, enlarged like the data" in said
+    assert torch.equal(image[0, ::2, ::2], image[0, 1::2, 1::2])
+    run = folder_of(tmp_path / "runs", "data={name: digits, image_size: 28}", "model={image: [1, 28, 28]}")
+    manner, _, enlarge = predict._data_of(run, None)
+    assert (manner.native, enlarge) == (8, Digits.enlarge)
+    run = folder_of(tmp_path / "runs")
+    assert predict._data_of(run, None)[0].native is None
 
 
 @pytest.mark.parametrize("size", [8, 32])

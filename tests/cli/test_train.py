@@ -3,9 +3,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from dltk.cli import train, validate
+from dltk.data.dataset import Facts
 from dltk.errors import DataError
+from dltk.run.claim import Claim
 from dltk.run.folder import RunFolder
 from tests.cli.conftest import Command, Trained, start
 
@@ -82,18 +85,108 @@ def test_several_seeds_make_the_verdict(trained: Trained, tmp_path: Path, dltk: 
     frozen = other / "recipe.yaml"
     frozen.write_text(frozen.read_text().replace("seed: 0", "seed: 1"))
     summary = json.loads((other / "summary.json").read_text())
-    summary["metrics"]["test/top1_error"] = 5.0
+    summary["evaluation"]["metrics"]["test/top1_error"] = 5.0
     (other / "summary.json").write_text(json.dumps(summary))
     stranger = runs / "mlp_digits" / "third"
     shutil.copytree(trained.path, stranger)
     frozen = stranger / "recipe.yaml"
     frozen.write_text(frozen.read_text().replace("lr: 0.05", "lr: 0.2").replace("seed: 0", "seed: 2"))
-    values = train.same_recipe(RunFolder.open(other), "test/top1_error")
+    values = train.same_recipe(RunFolder.open(other), Claim(metric="test/top1_error", value=8.0, tolerance=8.0))
     assert list(values) == [0, 1]
     assert values[1] == 5.0
     said = dltk("train", other)
     assert "PASS: test/top1_error" in said.out
     assert "(2 seeds)" in said.out
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "reason"),
+    [
+        (
+            "recipe.yaml",
+            "protocol: single_crop",
+            "protocol: ten_crop",
+            "measured on test by single_crop, not on test by",
+        ),
+        (
+            "summary.json",
+            '"split": "test"',
+            '"split": "val"',
+            "measured on val by single_crop, not on test by single_crop",
+        ),
+        ("run.json", '"parent": null', '"parent": "runs/x/y@200"', "the run was forked from runs/x/y@200"),
+    ],
+)
+def test_a_verdict_needs_a_run_measured_as_claimed(
+    trained: Trained, tmp_path: Path, dltk: Command, file: str, old: str, new: str, reason: str
+) -> None:
+    run = tmp_path / "mlp_digits" / "first"
+    shutil.copytree(trained.path, run)
+    text = (run / file).read_text()
+    assert text.count(old) == 1
+    (run / file).write_text(text.replace(old, new))
+    said = dltk("train", run)
+    assert said.code == 0, said.err
+    assert reason in said.out
+    assert "UNTESTED: test/" in said.out
+    assert "PASS" not in said.out
+    claim = Claim(**RunFolder.open(run).recipe["claim"])
+    assert train.same_recipe(RunFolder.open(run), claim) == {}
+
+
+def test_a_claim_given_for_a_run_that_is_done_is_judged(trained: Trained, dltk: Command) -> None:
+    said = dltk("train", trained.path, "claim.protocol=ten_crop")
+    assert "UNTESTED: test/top1_error: measured on test by single_crop, not on test by ten_crop; claimed 8" in said.out
+    said = dltk("train", trained.path, "claim.checkpoint=last")
+    assert "UNTESTED: test/top1_error: measured at the best checkpoint, not at the last one; claimed 8" in said.out
+    reason = train.why_not(RunFolder.open(trained.path), Claim(metric="test/bleu", value=1.0, tolerance=1.0))
+    assert reason is not None
+    assert reason.startswith("not measured (but test/")
+
+
+@pytest.mark.parametrize(
+    ("mistake", "says"),
+    [
+        (["batch.global=5000"], "batch.global: 5000 samples make a batch"),
+        (["data={name: images, image_size: 8, channels: 1}", "data_dir=/none"], "data.folder: is no folder"),
+        pytest.param(
+            ["launch.accelerator=cuda"],
+            "launch.accelerator",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA"),
+        ),
+    ],
+)
+def test_a_mistake_leaves_no_run_folder(tmp_path: Path, dltk: Command, mistake: list[str], says: str) -> None:
+    said = dltk("train", "linear_digits", *mistake, f"runs_dir={tmp_path}")
+    assert said.code == 2
+    assert says in said.err
+    assert not list(tmp_path.iterdir())
+
+
+NET = """
+from torch import nn
+
+
+class Net(nn.Sequential):
+    def __init__(self, *, num_classes: int, **more) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(64, num_classes))
+"""
+
+
+def test_what_the_recipe_says_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "noted_net.py").write_text(NET)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model = "model={architecture: noted_net:Net, num_classes: 10, depth: 3}"
+    rest = ["data={name: digits}", "optimizer={name: sgd, lr: 0.1}", "batch.global=8", "train.steps=1"]
+    train._check([model, "task={name: classification}", *rest])
+    assert [line for line in capsys.readouterr().err.splitlines() if "depth" in line]
+
+
+def test_files_that_are_no_pictures_are_counted() -> None:
+    assert train._data_text(Facts({"train": 7}, 2, (1, 8, 8))) == "train 7"
+    assert train._data_text(Facts({"train": 7}, 2, (1, 8, 8), 3)) == "train 7; 3 files that are no pictures left out"
 
 
 @pytest.mark.usefixtures("signals")

@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from dltk.data.dataset import check_data, fingerprint, keys_of
+from dltk.data.datamodule import DataModule
+from dltk.data.dataset import check_data, fingerprint, keys_of, readable
 from dltk.data.digits import Digits
-from dltk.data.images import Images, read_image
+from dltk.data.images import Images, _list, read_image
 from dltk.data.loader import EvalLoader, Reader
 from dltk.data.mnist import Mnist, read_idx
 from dltk.errors import DataError
@@ -157,6 +158,69 @@ def test_a_folder_of_pictures(tmp_path):
         "val": 2,
         "test": 4,
     }
+    assert check_data(Images, {"folder": "shades", "image_size": 8}, str(tmp_path)).ignored == 1
+
+
+def test_damaged_samples_are_passed_over(tmp_path):
+    write_pictures(tmp_path)
+    train = Images("train", str(tmp_path), image_size=8)
+    for key in train.keys[:3]:
+        (tmp_path / key).write_bytes(b"no picture")
+    assert check_data(Images, {"image_size": 8}, str(tmp_path)).image == (3, 8, 8)
+    assert len(list(readable(train))) == len(train) - 3
+    assert len(list(readable(train, [0, 5, 6]))) == 2
+    with pytest.raises(DataError, match=r"none of 3 samples can be read; the first: .*cannot be read as a picture"):
+        list(readable(train, [0, 1, 2]))
+
+
+def test_too_few_pictures_to_split_are_refused(tmp_path):
+    write_pictures(tmp_path, each=2)
+    message = r"data\.folder: leaves the test part empty: class 'dark' has 2 pictures\. Put at least 10 of each class"
+    with pytest.raises(DataError, match=message):
+        check_data(Images, {"image_size": 8}, str(tmp_path))
+    data = DataModule(Images, {"image_size": 8}, batch=2, data_dir=str(tmp_path), epochs=1)
+    with pytest.raises(DataError, match=message):
+        data.setup("test")
+
+
+def test_an_empty_part_of_any_data_set_is_refused():
+    class Lopsided:
+        def __init__(self, split: str) -> None:
+            self.count = 0 if split == "val" else 3
+
+        def __len__(self) -> int:
+            return self.count
+
+        def __getitem__(self, number: int) -> dict:
+            return {"image": torch.zeros(1, 2, 2, dtype=torch.uint8), "target": 0}
+
+    with pytest.raises(DataError, match=r"the val part of .*Lopsided has no samples\. Give it some"):
+        check_data(Lopsided, {}, None)
+    with pytest.raises(DataError, match="the val part"):
+        DataModule(Lopsided, batch=2, epochs=1).setup("fit")
+
+
+def test_changed_data_are_noticed(tmp_path):
+    def data() -> DataModule:
+        _list.cache_clear()
+        return DataModule(Images, {"image_size": 8}, batch=2, data_dir=str(tmp_path), epochs=1)
+
+    write_pictures(tmp_path)
+    before = data().index
+    assert before == data().info()["index"]
+    data().require_index(before, "runs/a/b")
+    data().require_index(None, "runs/a/b")
+    (tmp_path / "dark" / "3.png").rename(tmp_path / "dark" / "x.png")
+    with pytest.raises(DataError, match=r"data: the data are not those of the run runs/a/b: .*\(now train 14, "):
+        data().require_index(before, "runs/a/b")
+
+
+def test_a_missing_picture_is_one_plain_line(tmp_path):
+    with pytest.raises(DataError) as error:
+        read_image(tmp_path / "none.png")
+    assert str(error.value) == f"{tmp_path / 'none.png'}: no such file. Check its name and folder."
+    with pytest.raises(DataError, match="is a folder, not a picture"):
+        read_image(tmp_path)
 
 
 def test_pictures_of_every_kind_come_out_alike(tmp_path):

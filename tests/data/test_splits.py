@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from dltk.data.digits import Digits
 from dltk.data.hashing import hash64, hash_keys, mix, uniforms
 from dltk.data.mnist import Mnist
-from dltk.data.splits import SPLITS, split
+from dltk.data.splits import ENOUGH, SPLITS, split
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=200))
@@ -19,6 +19,11 @@ def test_parts_are_disjoint_complete_and_in_proportion_for_each_class(targets):
         count = targets.count(one)
         sizes = [sum(targets[i] == one for i in part) for part in parts]
         assert all(abs(size - share * count) <= 1 for size, share in zip(sizes, (0.7, 0.1, 0.2), strict=True))
+
+
+@given(st.integers(ENOUGH, 2000))
+def test_enough_samples_leave_no_part_empty(count):
+    assert all(len(part) for part in split([str(i) for i in range(count)], [0] * count))
 
 
 def test_a_samples_part_depends_on_its_key_and_not_on_its_place():
