@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-RECIPE ?= recipes/lenet5_digits.yaml
+RECIPE ?= recipes/lenet5_mnist5000.yaml
 SEEDS ?= 5
 
 DLTK = $(VENV)/bin/dltk
@@ -51,7 +51,7 @@ claims:
 
 readme:
 	@$(READY) test
-	@$(PY) tests/test_project.py
+	@PYTHONPATH=. $(PY) tests/test_project.py
 
 clean:
 	rm -rf "$(VENV)" dist build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -45,6 +45,7 @@ class TaskRow:
     target: str
     needs: tuple[str, ...]
     gradient: bool = True  # trained by an optimiser; a recipe of the others has no `optimizer`
+    metrics: tuple[str, ...] = ()  # what it measures of every part; top5_error with more than five classes only
     given: tuple[str, ...] = ("model", "procedure")
 
 
@@ -63,6 +64,7 @@ def _table(*rows: Any) -> dict[str, Any]:
     return table
 
 
+CLASS_METRICS = ("loss", "top1_error", "top5_error")
 LECUN_1998 = "LeCun, Bottou, Bengio, Haffner, Gradient-based learning applied to document recognition, Proc. IEEE 1998"
 
 MODELS: dict[str, Architecture] = _table(
@@ -109,8 +111,19 @@ MODELS: dict[str, Architecture] = _table(
 )
 
 TASKS: dict[str, TaskRow] = _table(
-    TaskRow(name="classification", target="dltk.tasks.classification:Classification", needs=("image", "target")),
-    TaskRow(name="fit", target="dltk.tasks.fit:Fit", needs=("image", "target"), gradient=False),
+    TaskRow(
+        name="classification",
+        target="dltk.tasks.classification:Classification",
+        needs=("image", "target"),
+        metrics=CLASS_METRICS,
+    ),
+    TaskRow(
+        name="fit",
+        target="dltk.tasks.fit:Fit",
+        needs=("image", "target"),
+        gradient=False,
+        metrics=CLASS_METRICS,
+    ),
 )
 
 DATASETS: dict[str, DatasetRow] = _table(

@@ -102,7 +102,8 @@ def adam(
         eps: added to the root.
         weight_decay: strength of the L2 penalty, part of the gradient.
     """
-    return torch.optim.Adam(params, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
+    groups = _with_betas(params, beta1, beta2)
+    return torch.optim.Adam(groups, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
 
 
 def adamw(
@@ -123,7 +124,17 @@ def adamw(
         eps: added to the root.
         weight_decay: share of the weights taken away at each step, times the learning rate.
     """
-    return torch.optim.AdamW(params, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
+    groups = _with_betas(params, beta1, beta2)
+    return torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
+
+
+def _with_betas(params: Groups, beta1: float, beta2: float) -> Groups:
+    """Groups whose own `beta1` and `beta2` are one pair, as torch reads them; it ignores what it does not know."""
+    pairs = []
+    for group in params:
+        rest = {key: value for key, value in group.items() if key not in ("beta1", "beta2")}
+        pairs.append({**rest, "betas": (group.get("beta1", beta1), group.get("beta2", beta2))})
+    return pairs
 
 
 def parameter_groups(model: nn.Module, groups: Iterable[Mapping[str, Any]]) -> Groups:
@@ -163,6 +174,15 @@ def _steps(length: float, total: int) -> float:
     return length * total if length <= 1 else length
 
 
+def _require(right: bool, otherwise: str) -> None:
+    if not right:
+        raise ValueError(otherwise)
+
+
+def _require_factor(name: str, factor: float) -> None:
+    _require(0 <= factor < math.inf, f"{name} is {factor}, which multiplies the learning rate. Set 0 or more")
+
+
 class Schedule:
     """The learning rate over a run, as a factor of the recipe's `lr`.
 
@@ -171,8 +191,7 @@ class Schedule:
     """
 
     def __init__(self, *, warmup: float = 0.0) -> None:
-        if warmup < 0:
-            raise ValueError(f"warmup is {warmup}, a length of time. Set 0 or more")
+        _require(0 <= warmup < math.inf, f"warmup is {warmup}, a length of time. Set 0 or more")
         self.warmup = warmup
 
     def factor(self, step: int, total: int) -> float:
@@ -221,8 +240,8 @@ class Step(Schedule):
 
     def __init__(self, *, every: float, factor: float = 0.1, warmup: float = 0.0) -> None:
         super().__init__(warmup=warmup)
-        if every <= 0:
-            raise ValueError(f"every is {every}, a length of time. Set a number above 0")
+        _require(0 < every < math.inf, f"every is {every}, a length of time. Set a number above 0")
+        _require_factor("factor", factor)
         self.every, self.drop = every, factor
 
     def after_warmup(self, step: int, total: int) -> float:
@@ -241,8 +260,10 @@ class MultiStep(Schedule):
 
     def __init__(self, *, milestones: list[float], factor: float = 0.1, warmup: float = 0.0) -> None:
         super().__init__(warmup=warmup)
-        if list(milestones) != sorted(milestones):
-            raise ValueError(f"milestones are {list(milestones)}. Write them in rising order")
+        rising = list(milestones) == sorted(milestones)
+        _require(rising, f"milestones are {list(milestones)}. Write them in rising order")
+        _require(min(milestones, default=0) >= 0, f"milestones are {list(milestones)}, times. Set 0 or more")
+        _require_factor("factor", factor)
         self.milestones, self.drop = list(milestones), factor
 
     def after_warmup(self, step: int, total: int) -> float:
@@ -271,6 +292,10 @@ class Plateau(Schedule):
         warmup: float = 0.0,
     ) -> None:
         super().__init__(warmup=warmup)
+        _require_factor("factor", factor)
+        _require(patience >= 0, f"patience is {patience}, a number of validations. Set 0 or more")
+        _require(0 <= threshold < math.inf, f"threshold is {threshold}, a relative improvement. Set 0 or more")
+        _require(drops >= 0, f"drops is {drops}, a number of drops. Set 0 or more")
         self.drop, self.patience, self.threshold, self.max_drops = factor, patience, threshold, drops
         self.best, self.waited, self.done = math.inf, 0, 0
 
@@ -305,8 +330,7 @@ class InverseSqrt(Schedule):
 
     def __init__(self, *, warmup: float = 0.05) -> None:
         super().__init__(warmup=warmup)
-        if warmup == 0:
-            raise ValueError("warmup is 0, and the decay starts at its end. Set a number above 0")
+        _require(warmup > 0, "warmup is 0, and the decay starts at its end. Set a number above 0")
 
     def after_warmup(self, step: int, total: int) -> float:
         """One up to the end of the warm-up, then its decay."""
@@ -323,6 +347,7 @@ class Cosine(Schedule):
 
     def __init__(self, *, warmup: float = 0.0, floor: float = 0.0) -> None:
         super().__init__(warmup=warmup)
+        _require_factor("floor", floor)
         self.floor = floor
 
     def after_warmup(self, step: int, total: int) -> float:

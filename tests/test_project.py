@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dltk.catalogue import MODELS
+from tests.claims.record import table as table_of_results
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -18,7 +19,7 @@ TOP = {
     "README.md", "LICENSE", "pyproject.toml", "Makefile", "dltk", "recipes", "cluster", "tests", "slurm",
     ".ci", ".gitignore", ".pre-commit-config.yaml",
 }  # fmt: skip
-BETWEEN = re.compile(r"(<!-- models -->\n).*(<!-- /models -->)", re.DOTALL)
+TABLES = ("models", "results")
 
 # Written in two parts, so that this file does not hold them.
 FORBIDDEN = {
@@ -52,10 +53,13 @@ def models_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def with_table(text: str) -> str:
-    """The README with the table of today's catalogue."""
-    assert BETWEEN.search(text), "README.md has no region <!-- models -->"
-    return BETWEEN.sub(lambda match: match[1] + models_table() + match[2], text)
+def with_tables(text: str) -> str:
+    """The README with the tables of today's catalogue and records."""
+    for name, table in zip(TABLES, (models_table(), table_of_results()), strict=True):
+        between = re.compile(rf"(<!-- {name} -->\n).*(<!-- /{name} -->)", re.DOTALL)
+        assert between.search(text), f"README.md has no region <!-- {name} -->"
+        text = between.sub(lambda match, table=table: match[1] + table + match[2], text)
+    return text
 
 
 def test_nothing_else_lies_at_the_top():
@@ -106,7 +110,7 @@ def test_every_overlay_is_named_in_the_readme():
 
 
 def test_readme_table_is_the_catalogues():
-    assert README.read_text() == with_table(README.read_text()), "write it anew with `make readme`"
+    assert README.read_text() == with_tables(README.read_text()), "write it anew with `make readme`"
 
 
 def test_arrays_are_read_without_pickle():
@@ -137,4 +141,4 @@ def test_ci_runs_what_the_readme_says():
 
 
 if __name__ == "__main__":
-    README.write_text(with_table(README.read_text()))
+    README.write_text(with_tables(README.read_text()))

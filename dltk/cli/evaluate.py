@@ -14,8 +14,8 @@ PROTOCOLS = ("single_crop",)
 
 @commands.command(
     rich_help_panel="Measure",
-    epilog="Examples:\n\ndltk evaluate lenet5_digits/seed-0\n\n"
-    "dltk evaluate lenet5_digits/seed-0 --split val --checkpoint last --json",
+    epilog="Examples:\n\ndltk train lenet5_digits run=first\n\ndltk evaluate lenet5_digits/first\n\n"
+    "dltk evaluate lenet5_digits/first --split val --checkpoint last --json",
 )
 def evaluate(
     run: str = typer.Argument(help=RUN_HELP),

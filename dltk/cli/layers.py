@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dltk import catalogue
 from dltk.errors import RecipeError
-from dltk.recipe.schema import resolve
+from dltk.recipe import complaint, constructor_of
 
 SMALL = 20_000_000  # parameters
 
@@ -35,15 +35,16 @@ def make_model(architecture: str, settings: Mapping[str, Any]) -> nn.Module:
         RecipeError: a setting is missing or impossible.
     """
     row = catalogue.MODELS.get(architecture)
-    constructor = resolve(architecture if row is None else row.target)
+    chosen = {"architecture": architecture, **settings}
     # Arithmetic on the meta device imports torch's compiler, which takes two seconds: small networks are made for real.
     small = row is not None and row.parameters < SMALL
     try:
         with torch.device("cpu" if small else "meta"):
-            return constructor(**settings)
+            return constructor_of("model", chosen)()
     except (TypeError, ValueError) as error:
-        remedy = f"`dltk show {architecture} --settings model` lists the settings."
-        what = str(error).removeprefix(f"{constructor.__name__}.__init__() ")
+        fault = complaint("model", chosen, error)
+        what = re.sub(r"^\w+\.__init__\(\) ", "", fault.what)
+        remedy = fault.remedy or f"`dltk show {architecture} --settings model` lists the settings."
         raise RecipeError("", architecture, what, remedy) from None
 
 

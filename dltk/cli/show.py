@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from dltk.recipe import Recipe
 
 commands = typer.Typer()
-SECTIONS = ("model", "task", "data", "optimizer", "schedule", "batch", "train", "checkpoint", "log", "launch", "claim")
+NAMING = ("model", "task", "data", "data.augment", "optimizer", "schedule")  # sections that name a thing
+SECTIONS = (*NAMING, "batch", "train", "checkpoint", "log", "launch", "claim")
 
 
 @commands.command(
@@ -55,7 +56,7 @@ def show(
         model = dict(shown.settings["model"])
         _show_model(model.pop("architecture"), model, as_json, image_shape(shown.settings))
     else:
-        _show_recipe(_recipe(thing), as_json)
+        _show_recipe(_recipe(thing), as_json, origins=not _is_run(name))
 
 
 def _architecture(name: str, rest: list[str]) -> str | None:
@@ -82,19 +83,26 @@ def _recipe(thing: list[str]) -> "Recipe":
     from dltk import recipe
     from dltk.cli.runs import find_run
 
-    path = Path(thing[0])
-    if path.is_dir() or (Path("runs") / path / "recipe.yaml").is_file():
+    if _is_run(thing[0]):
         frozen = find_run(thing[0]).path / "recipe.yaml"
         if len(thing) > 1:
             raise LaunchError(thing[0], "", "the recipe of a run is frozen", "Show a recipe file with changes instead.")
         return recipe.thaw(frozen)
-    return recipe.load(*thing)
+    shown = recipe.load(*thing, check_model=False)  # a recipe's network may be anybody's code: showing executes none
+    for line in shown.notes:
+        terminal.note(line)
+    return shown
+
+
+def _is_run(name: str) -> bool:
+    return Path(name).is_dir() or (Path("runs") / name / "recipe.yaml").is_file()
 
 
 # Recipes
 
 
-def _show_recipe(shown: "Recipe", as_json: bool) -> None:
+def _show_recipe(shown: "Recipe", as_json: bool, origins: bool) -> None:
+    """A table of settings, with the place of each unless all stand in one file, as a run's do."""
     from rich.text import Text
 
     if as_json:
@@ -104,8 +112,9 @@ def _show_recipe(shown: "Recipe", as_json: bool) -> None:
     for key, text in _flat(shown.settings):
         origin = _origin(shown.origin, key)
         style = "dim" if origin == "default" else ""
-        rows.append(tuple(Text(terminal.plain(cell), style) for cell in (key, text, origin)))
-    terminal.show(terminal.table(["|setting", "value", "from"], rows, title=f"recipe {shown.name}"))
+        rows.append(tuple(Text(terminal.plain(cell), style) for cell in (key, text, origin)[: 3 if origins else 2]))
+    headings = ["|setting", "value", "from"][: 3 if origins else 2]
+    terminal.show(terminal.table(headings, rows, title=f"recipe {shown.name}"))
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -145,9 +154,15 @@ def _show_settings(settings: Mapping[str, Any], section: str, as_json: bool) -> 
         close = get_close_matches(section, SECTIONS, n=1)
         remedy = (f"Did you mean '{close[0]}'? " if close else "") + f"Sections: {', '.join(SECTIONS)}."
         raise RecipeError("", "--settings", f"there is no section '{section}'", remedy)
-    chosen = settings.get(section) or {}
+    chosen: Any = settings
+    for part in section.split("."):
+        chosen = chosen.get(part) or {}
+    if section == "data.augment" and not isinstance(chosen, Mapping):
+        remedy = "Choose one of " + ", ".join(f"data.augment={name}" for name in catalogue.TRANSFORMS) + "."
+        raise RecipeError("", "--settings", "data.augment is none, which has no settings", remedy)
     name = next((chosen[key] for key in ("architecture", "name") if key in chosen), None)
-    found = recipe.settings_of(section, name if section in SECTIONS[:5] else None)
+    with recipe.without_imports():
+        found = recipe.settings_of(section, name if section in NAMING else None)
     if as_json:
         terminal.emit([{"name": s.name, "type": s.kind_text, "default": s.default_text, "help": s.help} for s in found])
         return
@@ -185,9 +200,10 @@ def _show_model(architecture: str, settings: dict[str, Any], as_json: bool, imag
 
     from dltk.cli.layers import count, image_shape, make_model, trace
 
-    model = make_model(architecture, settings)
     row = catalogue.MODELS.get(architecture)
-    found = trace(model, image_shape(model, image))
+    with terminal.only_json(as_json):
+        model = make_model(architecture, settings)
+        found = trace(model, image_shape(model, image))
     if as_json:
         terminal.emit(
             {
@@ -239,18 +255,22 @@ def _show_schedule(shown: "Recipe", png: Path | None, as_json: bool) -> None:
     from dltk.cli.plot import curve
     from dltk.cli.validate import data_facts, total_steps
     from dltk.optim import curve as points
-    from dltk.recipe.schema import resolve
+    from dltk.recipe import complaint, constructor_of
 
     settings = shown.settings
     if not settings.get("optimizer"):
         raise RecipeError("", shown.name, "has no optimizer, so no learning rate", "Name a recipe that has one.")
-    facts = data_facts(settings) if settings["train"]["epochs"] is not None else None
+    with terminal.only_json(as_json):
+        facts = data_facts(settings) if settings["train"]["epochs"] is not None else None
     total = total_steps(settings, facts)
     assert total is not None, "a recipe has epochs or steps"
-    chosen = dict(settings.get("schedule") or {"name": "constant"})
-    name = chosen.pop("name")
-    row = catalogue.SCHEDULES.get(name)
-    schedule = resolve(name if row is None else row.target)(**chosen)
+    chosen = settings.get("schedule") or {"name": "constant"}
+    name = chosen["name"]
+    try:
+        with terminal.only_json(as_json):
+            schedule = constructor_of("schedule", chosen)()
+    except (ValueError, TypeError) as error:
+        raise complaint("schedule", chosen, error, shown.origin) from None
     rate = settings["optimizer"].get("lr", 1.0)
     steps, factors = points(schedule, total, 400)
     rates = [rate * factor for factor in factors]

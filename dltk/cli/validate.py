@@ -19,7 +19,7 @@ SOURCES_HELP = "A recipe (file or name), then overlays and key=value, merged lef
 @commands.command(
     rich_help_panel="Train",
     epilog="Examples:\n\ndltk validate lenet5_digits batch.global=64\n\n"
-    "dltk validate --data recipes/*.yaml cluster/ddp.yaml",
+    "dltk validate --data lenet5_digits mlp_digits ddp",
 )
 def validate(
     sources: list[str] = typer.Argument(metavar="RECIPE… [OVERLAY…] [KEY=VALUE…]", help=SOURCES_HELP),
@@ -31,10 +31,13 @@ def validate(
     Several recipes are checked one by one, each with all overlays and key=value.
     """
     recipes, rest = split_sources(sources)
-    answers = [_answer(recipe, rest, data) for recipe in recipes]
+    with terminal.only_json(as_json):
+        answers = [_answer(recipe, rest, data) for recipe in recipes]
     if as_json:
         terminal.emit(answers)
     for answer in [] if as_json else answers:
+        for line in answer.get("notes", []):
+            terminal.note(line)
         if answer["ok"]:
             terminal.say(f"ok: {answer['recipe']}: {answer['says']}")
         else:
@@ -66,7 +69,8 @@ def _answer(source: str, rest: list[str], data: bool) -> dict[str, Any]:
     from dltk import recipe
 
     try:
-        settings = recipe.load(source, *rest).settings
+        loaded = recipe.load(source, *rest)
+        settings, notes = loaded.settings, list(loaded.notes)
         facts = _facts(settings, must=data)
         steps = total_steps(settings, facts)
         world = processes(settings)
@@ -74,7 +78,8 @@ def _answer(source: str, rest: list[str], data: bool) -> dict[str, Any]:
         if data and facts is not None:
             says += f", data {sizes_text(facts.sizes)}"
         sizes = facts.sizes if facts is not None else None
-        return {"recipe": source, "ok": True, "steps": steps, "processes": world, "sizes": sizes, "says": says}
+        found = {"steps": steps, "processes": world, "sizes": sizes, "says": says, "notes": notes}
+        return {"recipe": source, "ok": True, **found}
     except DltkError as error:
         return {"recipe": source, "ok": False, "error": str(error)}
 

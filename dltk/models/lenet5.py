@@ -7,9 +7,9 @@ section II.B, figure 2 and table I. 60,000 trained parameters and 340,908 connec
 Images are 32 x 32, digits of 28 x 28 with a border of 2. The paper scales pixels to -0.1 (background) and 1.175 (ink):
 `task: {mean: [0.0784314], std: [0.7843137]}`.
 
-Departs from the paper: by default the output layer is linear and trained (`output: softmax`, 85 k parameters more), for
-a cross-entropy; the fixed pictures of the digits that the paper compares with (`output: rbf`) are redrawn; its scores
-are minus the squared distances, so that the greatest score wins with either output.
+Departs from the paper: by default the output layer is linear and trained (`output: softmax`, 85 parameters more for
+each class), for a cross-entropy; the fixed pictures of the digits that the paper compares with (`output: rbf`) are
+redrawn; its scores are minus the squared distances, so that the greatest score wins with either output.
 """
 
 # Shapes: b images, k classes, h and w rows and columns of the map of outputs (1 and 1 for images of 32 x 32).

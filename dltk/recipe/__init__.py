@@ -4,6 +4,7 @@
 compare results, `settings_of` and `help_of` tell what can be set.
 """
 
+import contextlib
 import copy
 import hashlib
 import json
@@ -13,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from dltk.errors import RecipeError
-from dltk.recipe.check import arguments_of, check, schema_for, setting_of, target_of
+from dltk.recipe.check import arguments_of, check, complaint, constructor_of, schema_for, setting_of, target_of
 from dltk.recipe.draft import Draft, put, texts
 from dltk.recipe.kinds import Duration, Misfit, conform
 from dltk.recipe.places import FORMAT, fill_environment, find, interpolate, is_open, overlays, read_source, recipes
-from dltk.recipe.schema import Setting, resolve
+from dltk.recipe.schema import Setting, resolve, without_imports
 from dltk.recipe.yaml12 import read, scalar, write
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "Recipe",
     "Setting",
     "arguments_of",
+    "complaint",
+    "constructor_of",
     "difference",
     "find",
     "freeze",
@@ -40,6 +43,7 @@ __all__ = [
     "settings_of",
     "target_of",
     "thaw",
+    "without_imports",
 ]
 
 # Settings that cannot change the result: where and how often, not what. A section's name stands for all of it.
@@ -69,7 +73,8 @@ def load(*sources: str | Path | Mapping[str, Any], check_model: bool = True) -> 
 
     Args:
         sources: what to merge.
-        check_model: also make the network on the meta device; this imports torch.
+        check_model: also make the network on the meta device; this imports torch and what the recipe names. Without
+            it nothing is executed that the recipe names, and what others' source does not tell is taken unchecked.
 
     Raises:
         RecipeError: something is wrong; the message says what, where, and what to do.
@@ -78,7 +83,8 @@ def load(*sources: str | Path | Mapping[str, Any], check_model: bool = True) -> 
     for source in sources:
         draft.add(read_source(source))
     interpolate(draft)
-    settings, notes = check(draft, _stem(sources))
+    with contextlib.nullcontext() if check_model else without_imports():
+        settings, notes = check(draft, _stem(sources))
     if check_model:
         from dltk.recipe.network import check_made
 

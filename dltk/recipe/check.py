@@ -1,19 +1,22 @@
 """Checks a draft against the signatures of what it names, fills in the defaults, and finds what contradicts itself."""
 
 import copy
+import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_origin
 
 from dltk import catalogue
 from dltk.errors import RecipeError
+from dltk.recipe.contradictions import contradictions
 from dltk.recipe.draft import SELECTORS, Draft
-from dltk.recipe.kinds import Misfit, conform
+from dltk.recipe.kinds import Misfit, arms, conform
 from dltk.recipe.places import is_open
-from dltk.recipe.schema import REQUIRED, Schema, Setting, Unread, schema_of
+from dltk.recipe.schema import REQUIRED, Schema, Setting, Unread, resolve, schema_of
 from dltk.recipe.yaml12 import flow
+from dltk.run.folder import NAME, NAME_RULE
 
 MANY = 12  # more names than this are not listed in an error
 
@@ -68,16 +71,6 @@ CHOICES = {
     "schedule": Choice("schedule", "SCHEDULES"),
 }
 
-# Counts that must be at least one.
-COUNTS = {
-    "batch": ("global", "micro", "accumulate"),
-    "train": ("epochs", "steps", "validate_every"),
-    "checkpoint": ("every_steps",),
-    "log": ("every_steps",),
-    "launch": ("devices", "threads"),
-    "data": ("eval_batch", "image_size"),
-}
-
 
 def check(draft: Draft, stem: str) -> tuple[dict[str, Any], list[str]]:
     """Settings with every default filled in, and notes for the user.
@@ -90,7 +83,7 @@ def check(draft: Draft, stem: str) -> tuple[dict[str, Any], list[str]]:
         RecipeError: the first mistake found.
     """
     notes: list[str] = []
-    top = _top(draft)
+    top = _top(draft, stem)
     model = _chosen(draft, "model", notes)
     if model is None:
         raise draft.error("model", "this section is missing", "Add `model: {architecture: NAME}`; see `dltk list`.")
@@ -115,6 +108,8 @@ def check(draft: Draft, stem: str) -> tuple[dict[str, Any], list[str]]:
         **{section: _fixed(draft, section, notes) for section in FIXED},
         **top,
     }
+    for key in ("callbacks", "metrics"):
+        settings["train"][key] = _named(draft, key, settings["train"][key], notes)
     contradictions(draft, settings)
     return settings, notes
 
@@ -164,6 +159,38 @@ def arguments_of(section: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     return {schema[key].argument if key in schema else key: value for key, value in given.items()}
 
 
+def constructor_of(section: str, chosen: Mapping[str, Any]) -> "functools.partial[Any]":
+    """What an open section names, bound to the section's settings; call it with what the builder gives.
+
+    Raises:
+        RecipeError: it cannot be imported.
+    """
+    make = resolve(target_of(section, chosen[SELECTORS[section]]))
+    return functools.partial(make, **arguments_of(section, chosen))
+
+
+def complaint(section: str, chosen: Mapping[str, Any], error: Exception, given: Collection[str] = ()) -> RecipeError:
+    """A constructor's refusal as a mistake in the setting of which it speaks.
+
+    Args:
+        section: the open section.
+        chosen: its settings.
+        error: what the constructor raised.
+        given: dotted keys that the recipe gives itself; these are meant rather than defaults.
+    """
+    what, stop, remedy = first_line(error).partition(". ")
+    selector = SELECTORS[section]
+    spoken = [key for key in chosen if key != selector and re.search(rf"\b{re.escape(key)}\b", what)]
+    spoken.sort(key=lambda key: f"{section}.{key}" not in given)
+    key = spoken[0] if spoken else selector
+    return RecipeError("", f"{section}.{key}", what, f"{remedy.rstrip('.')}." if stop else "")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, without its stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def setting_of(settings: Mapping[str, Any], key: str) -> Setting | None:
     """The schema's entry for a dotted key of a checked recipe; None below the level of settings."""
     section, _, name = key.rpartition(".")
@@ -178,7 +205,7 @@ def setting_of(settings: Mapping[str, Any], key: str) -> Setting | None:
 # Sections -----------------------------------------------------------------------------------------------------------
 
 
-def _top(draft: Draft) -> dict[str, Any]:
+def _top(draft: Draft, stem: str) -> dict[str, Any]:
     schema = schema_of(TOP)
     sections = {*FIXED, *CHOICES} - {"data.augment"}
     for key in draft.values:
@@ -186,8 +213,11 @@ def _top(draft: Draft) -> dict[str, Any]:
             raise _unknown(draft, key, "no setting or section", [*sorted(sections), *schema.settings], "")
     top = _filled(draft, "", {key: draft.values[key] for key in schema.settings if key in draft.values}, schema, [])
     for key in ("name", "run"):
-        if top[key] is not None and not re.fullmatch(r"\w[\w.+-]*", top[key], re.ASCII):
-            raise draft.error(key, f"{flow(top[key])} cannot name a folder", "Use letters, digits, '_', '-' and '.'.")
+        if top[key] is not None and not NAME.fullmatch(top[key]):
+            raise draft.error(key, f"{flow(top[key])} cannot name a folder", NAME_RULE)
+    if top["name"] is None and not NAME.fullmatch(stem):
+        what = f"the file's name {flow(stem)} cannot name the runs' folder"
+        raise draft.error("name", what, f"Add `name: NAME`, or rename the file. {NAME_RULE}")
     entries = schema_of(f"{__name__}:InitConfig")
     top["init"] = [_filled(draft, f"init.{i}", entry, entries, []) for i, entry in enumerate(top["init"] or [])]
     return top
@@ -288,9 +318,48 @@ def _optimizer(draft: Draft, task: str, notes: list[str]) -> tuple[dict[str, Any
     optimizer = _chosen(draft, "optimizer", notes)
     if optimizer is None:
         raise draft.error("optimizer", "this section is missing", "Add `optimizer: {name: sgd, lr: NUMBER}`.")
+    optimizer["groups"] = _groups(draft, optimizer["name"], optimizer["groups"], notes)
     if _section(draft, "schedule") is None:
         return optimizer, _chosen_from(draft, "schedule", {"name": "constant"}, notes)
     return optimizer, _chosen(draft, "schedule", notes)
+
+
+def _groups(draft: Draft, name: str, groups: list[dict[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
+    """Groups of parameters: a pattern of their names, and the arguments of the optimiser that differ there."""
+    schema = schema_of(target_of("optimizer", name)).without(CHOICES["optimizer"].given)
+    match = Setting("match", "match", str)
+    # What a group leaves out is the optimiser's.
+    arguments = {key: replace(item, default=Unread("")) for key, item in schema.settings.items()}
+    schema = replace(schema, title=f"a group of {schema.title}", settings={"match": match, **arguments})
+    return [_filled(draft, f"optimizer.groups.{i}", group, schema, notes) for i, group in enumerate(groups)]
+
+
+def _named(draft: Draft, key: str, entries: list[dict[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
+    """`train.callbacks` and `train.metrics`: things of other packages, each with its settings."""
+    checked = []
+    for i, entry in enumerate(entries):
+        place = f"train.{key}.{i}"
+        target = entry.get("name")
+        if not isinstance(target, str):
+            given = ", ".join(entry) or "nothing"
+            what = "this setting is missing" if target is None else f"{flow(target)} is not text"
+            raise draft.error(f"{place}.name", f"{what}, the entry has {given}", "Write `name: package.module:Name`.")
+        try:
+            schema = schema_of(target)
+        except RecipeError as error:
+            raise error if error.where else draft.error(f"{place}.name", error.what, error.remedy) from None
+        own = {"name": Setting("name", "name", str)}
+        if key == "metrics":
+            own["label"] = Setting("label", "label", str, Unread(""))
+        arguments = {name: _as_given(item) for name, item in schema.settings.items()}
+        schema = replace(schema, settings={**arguments, **own})
+        checked.append(_filled(draft, place, entry, schema, notes))
+    return checked
+
+
+def _as_given(setting: Setting) -> Setting:
+    """A setting whose default stays the constructor's business."""
+    return setting if setting.default is REQUIRED else replace(setting, default=Unread(""))
 
 
 # Settings -----------------------------------------------------------------------------------------------------------
@@ -321,7 +390,11 @@ def _extras(draft: Draft, prefix: str, extra: Mapping[str, Any], schema: Schema,
     for name, value in extra.items():
         key = prefix + name
         if schema.open:
-            notes.append(f"{draft.place(key)}: {key}: passed on unchecked, for {schema.title} takes any setting.")
+            close = get_close_matches(name, schema.settings, n=1, cutoff=0.8)
+            question = f" Did you mean '{close[0]}'?" if close else ""
+            notes.append(
+                f"{draft.place(key)}: {key}: passed on unchecked, for {schema.title} takes any setting.{question}"
+            )
             kept[name] = value
         elif key in draft.left_over:
             notes.append(f"{draft.place(key)}: {key}: left out, for {schema.title} has no such setting.")
@@ -331,7 +404,7 @@ def _extras(draft: Draft, prefix: str, extra: Mapping[str, Any], schema: Schema,
 
 
 def _value(draft: Draft, key: str, value: Any, setting: Setting) -> Any:
-    if is_open(value):
+    if is_open(value) and not any(get_origin(kind) is list for kind in arms(setting.kind)):
         return value  # checked by `resolve_place` where it gets its value
     try:
         return conform(value, setting.kind)
@@ -373,63 +446,3 @@ def _all_keys(draft: Draft) -> Iterator[str]:
         except RecipeError:
             continue
         yield from (f"{section}.{item}" for item in schema.settings)
-
-
-# Contradictions -----------------------------------------------------------------------------------------------------
-
-
-def contradictions(draft: Draft, settings: Mapping[str, Any]) -> None:
-    """Settings that are well formed each, and cannot be true together.
-
-    Raises:
-        RecipeError: the first pair found.
-    """
-    for section, names in COUNTS.items():
-        for name in names:
-            count = settings[section].get(name)
-            if isinstance(count, int) and count < 1:
-                raise draft.error(f"{section}.{name}", f"{count} is too small", "Set at least 1.")
-    _length(draft, settings["train"])
-    _batch(draft, settings["batch"], settings["launch"]["devices"])
-    _classes(draft, settings)
-
-
-def _length(draft: Draft, train: Mapping[str, Any]) -> None:
-    epochs, steps = train["epochs"], train["steps"]
-    if epochs is None and steps is None:
-        raise draft.error("train", "it says neither epochs nor steps", "Add one of them.")
-    if epochs is not None and steps is not None:
-        what = f"{steps} given beside train.epochs {epochs} ({draft.place('train.epochs')})"
-        raise draft.error("train.steps", what, "Remove one of them, or set it to null.")
-
-
-def _batch(draft: Draft, batch: Mapping[str, Any], devices: Any) -> None:
-    total, micro, accumulate = batch["global"], batch["micro"], batch["accumulate"]
-    processes = devices if isinstance(devices, int) else 1
-    on = f" on {processes} devices" if processes > 1 else ""
-    if micro is not None and accumulate is not None:
-        what = f"{accumulate} given beside batch.micro {micro} ({draft.place('batch.micro')})"
-        raise draft.error("batch.accumulate", what, "Remove one of them, or set it to null; it follows from the other.")
-    if any(is_open(value) for value in (total, micro, accumulate)):
-        return
-    if micro is not None and total % (micro * processes):
-        what = f"batch.global {total} is no multiple of {micro}{on}"
-        raise draft.error("batch.micro", what, _micro_remedy(total, micro, processes))
-    if total < (accumulate or 1) * processes:
-        passes = f" in {accumulate} passes" if accumulate else ""
-        what = f"{total} samples are too few{on}{passes}"
-        raise draft.error("batch.global", what, f"Set at least {(accumulate or 1) * processes}.")
-
-
-def _micro_remedy(total: int, micro: int, processes: int) -> str:
-    fits = [size for size in range(1, total + 1) if total % (size * processes) == 0]
-    near = max((size for size in fits if size <= micro), default=None)
-    return f"Set it to {near}, or change batch.global." if near else "Change batch.global or launch.devices."
-
-
-def _classes(draft: Draft, settings: Mapping[str, Any]) -> None:
-    row = catalogue.DATASETS.get(settings["data"]["name"])
-    asked = settings["model"].get("num_classes")
-    if row and row.classes and isinstance(asked, int) and asked != row.classes:
-        what = f"{asked} asked, data set '{row.name}' has {row.classes} classes"
-        raise draft.error("model.num_classes", what, f"Set it to {row.classes}, or choose other data.")

@@ -1,6 +1,5 @@
 """Makes a recipe's network on torch's meta device, without memory, so that its own complaints come before the run."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +9,8 @@ from torch import Tensor, nn
 from dltk import catalogue
 from dltk.errors import RecipeError
 from dltk.optim import parameter_groups
-from dltk.recipe.check import arguments_of, target_of
+from dltk.recipe.check import complaint, constructor_of, first_line
 from dltk.recipe.draft import SELECTORS, Draft
-from dltk.recipe.schema import resolve
 
 
 def check_made(draft: Draft, settings: Mapping[str, Any]) -> list[str]:
@@ -35,7 +33,9 @@ def check_made(draft: Draft, settings: Mapping[str, Any]) -> list[str]:
     except (NotImplementedError, RuntimeError) as error:
         if name in catalogue.MODELS:
             raise
-        return [f"{draft.place('model.architecture')}: model.architecture: not checked beforehand: {_line(error)}."]
+        return [
+            f"{draft.place('model.architecture')}: model.architecture: not checked beforehand: {first_line(error)}."
+        ]
     if not isinstance(model, nn.Module):
         what = f"'{name}' makes a {type(model).__name__}, no torch.nn.Module"
         raise draft.error("model.architecture", what, "Name a network.")
@@ -46,15 +46,14 @@ def check_made(draft: Draft, settings: Mapping[str, Any]) -> list[str]:
 
 def _made(draft: Draft, section: str, settings: Mapping[str, Any]) -> Any:
     """What a section names, made with its settings."""
-    selector = SELECTORS[section]
-    given = {key: value for key, value in settings.items() if key != selector}
     try:
-        make = _unfilled(resolve(target_of(section, settings[selector])))
-        return make(**arguments_of(section, settings))
+        constructor = constructor_of(section, settings)
+        return _unfilled(constructor.func)(**constructor.keywords)
     except RecipeError as error:
-        raise draft.error(f"{section}.{selector}", error.what, error.remedy) from None
+        raise draft.error(f"{section}.{SELECTORS[section]}", error.what, error.remedy) from None
     except (ValueError, TypeError) as error:
-        raise _refusal(draft, section, selector, given, error) from None
+        fault = complaint(section, settings, error, draft.origin)
+        raise draft.error(fault.key, fault.what, fault.remedy) from None
 
 
 def _unfilled(make: Any) -> Any:
@@ -68,20 +67,7 @@ def _check_groups(draft: Draft, settings: Mapping[str, Any], model: nn.Module) -
     try:
         parameter_groups(model, (settings["optimizer"] or {}).get("groups", []))
     except ValueError as error:
-        raise draft.error("optimizer.groups", _line(error), "`dltk show` lists the names.") from None
-
-
-def _refusal(draft: Draft, section: str, selector: str, given: Mapping[str, Any], error: Exception) -> RecipeError:
-    """A constructor's complaint, at the setting of which it speaks."""
-    what, stop, remedy = _line(error).partition(". ")
-    spoken = [key for key in given if re.search(rf"\b{re.escape(key)}\b", what)]
-    spoken.sort(key=lambda key: f"{section}.{key}" not in draft.origin)  # what was given before what is a default
-    key = spoken[0] if spoken else selector
-    return draft.error(f"{section}.{key}", what, f"{remedy.rstrip('.')}." if stop else "")
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise draft.error("optimizer.groups", first_line(error), "`dltk show` lists the names.") from None
 
 
 def image_shape(settings: Mapping[str, Any]) -> tuple[int, int, int] | None:
@@ -109,7 +95,7 @@ def _send(draft: Draft, settings: Mapping[str, Any], model: nn.Module, shape: tu
     try:
         scores = model.eval()(torch.empty(1, *shape, device="meta"))  # (1, k)
     except (ValueError, RuntimeError) as error:
-        what = f"images of {_times(shape)} do not pass through the network: {_line(error)}"
+        what = f"images of {_times(shape)} do not pass through the network: {first_line(error)}"
         raise draft.error(_image_key(draft), what, "Set data.image_size or the network's settings.") from None
     row = catalogue.DATASETS.get(settings["data"]["name"])
     if row and row.classes and isinstance(scores, Tensor) and scores.shape[-1] != row.classes:

@@ -1,10 +1,11 @@
 """A constructor's signature as the schema of a section: names, types, defaults and help, read from source with `ast`.
 
 Nothing is imported for it, so checking a recipe costs neither torch nor Lightning. Only what cannot be read this way
-(a partial, a class made by a function) is imported and inspected.
+(a partial, a class made by a function) is imported and inspected, and not even that within `without_imports`.
 """
 
 import ast
+import contextlib
 import importlib
 import importlib.machinery
 import importlib.util
@@ -12,6 +13,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
@@ -31,6 +33,17 @@ class _Required:
 
 
 REQUIRED: Any = _Required()
+_IMPORTS: ContextVar[bool] = ContextVar("imports", default=True)
+
+
+@contextlib.contextmanager
+def without_imports() -> Iterator[None]:
+    """While it lasts, no code of others is executed: what their source does not tell counts as taking any setting."""
+    token = _IMPORTS.set(False)
+    try:
+        yield
+    finally:
+        _IMPORTS.reset(token)
 
 
 @dataclass(frozen=True)
@@ -88,7 +101,7 @@ def schema_of(target: str) -> Schema:
         RecipeError: there is no such module or name, or its source cannot be parsed.
     """
     module, name = split_target(target)
-    return _schema(target, _stamp(_source_of(module)), module, name)
+    return _schema(target, _stamp(_source_of(module)), module, name, _IMPORTS.get())
 
 
 def split_target(target: str) -> tuple[str, str]:
@@ -173,6 +186,16 @@ class _Source:
             if isinstance(statement, ast.If | ast.Try):
                 queue += statement.body + statement.orelse
 
+    def names(self) -> Iterator[str]:
+        """What the module defines or imports, as far as its top level tells."""
+        for statement in self.statements():
+            if isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                yield statement.name
+            elif isinstance(statement, ast.Assign | ast.AnnAssign):
+                yield from _assigned(statement)
+            elif isinstance(statement, ast.Import | ast.ImportFrom):
+                yield from (alias.asname or alias.name for alias in statement.names)
+
     def package(self, level: int) -> str:
         """What the dots of `from ..x import y` stand for."""
         parts = self.module.split(".")
@@ -233,21 +256,41 @@ def _assigned(statement: ast.Assign | ast.AnnAssign) -> list[str]:
 
 
 @lru_cache(maxsize=256)
-def _schema(target: str, stamp: tuple[str, int, int], module: str, name: str) -> Schema:
-    found = _definition(_load(module), name)
+def _schema(target: str, stamp: tuple[str, int, int], module: str, name: str, imports: bool) -> Schema:
+    source = _load(module)
+    found = _definition(source, name)
+    if not found and source:
+        _refuse_missing(source, name)
     schema = None
     if found and isinstance(found[1], ast.FunctionDef):
         schema = _of_function(found[0], found[1], name, _doc(found[1]))
     elif found and isinstance(found[1], ast.ClassDef):
         schema = _of_class(found[0], found[1])
+    if schema is None and not imports:
+        return Schema(name, open=True)
     return schema or _inspected(target, name)
+
+
+def _refuse_missing(source: _Source, name: str) -> None:
+    """A name that nothing in the module can have made is a mistake, and importing the module would only say so later.
+
+    Raises:
+        RecipeError: there is no such name.
+    """
+    text = "\n".join(source.lines)
+    made = re.search(rf"\b({re.escape(name)}|__getattr__|globals|setattr|exec|vars|locals)\b|import \*", text)
+    if made is None:
+        raise _no_name(source.module, name, source.names())
 
 
 def _of_class(source: _Source, node: ast.ClassDef) -> Schema | None:
     """A class's own constructor, its fields, or its parent's constructor; None where the source does not tell."""
-    constructor = next((s for s in node.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"), None)
+    methods = {s.name: s for s in node.body if isinstance(s, ast.FunctionDef)}
+    constructor = methods.get("__init__", methods.get("__new__"))
     if constructor is not None:
-        own = _of_function(source, constructor, node.name, {**_doc(node), **_doc(constructor)}).without(["self"])
+        first = constructor.args.args[:1]  # self, or cls
+        own = _of_function(source, constructor, node.name, {**_doc(node), **_doc(constructor)})
+        own = own.without(argument.arg for argument in first)
         parent = _of_parent(source, node) if own.open else None
         # Keywords that a class does not name itself are its parent's.
         return own if parent is None else replace(own.joined(parent), open=parent.open)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 Status = Literal["new", "running", "done", "crashed", "preempted", "interrupted", "lost"]
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=,-]{0,119}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=,-]{0,119}")  # of a recipe or a run, so of a folder
+NAME_RULE = "Use letters, digits and . _ + = , - only; begin with a letter or digit."
 _ENDS: dict[int | None, Status] = {ExitCode.PREEMPTED: "preempted", ExitCode.INTERRUPTED: "interrupted"}
 _DEPTH = 4  # folders below runs_dir in which runs are looked for
 
@@ -65,8 +66,8 @@ class RunFolder:
             LaunchError: the name is taken or not a name, or the disk refuses.
         """
         for key, name in (("recipe", recipe_name), ("run", run)):
-            if name is not None and not _NAME.fullmatch(name):
-                raise LaunchError("", key, f"{name!r} is not a name", "Use letters, digits and . _ + = , - only.")
+            if name is not None and not NAME.fullmatch(name):
+                raise LaunchError("", key, f"{name!r} is not a name", NAME_RULE)
         folder = Path(runs_dir) / recipe_name
         with refusing(folder, "cannot make the run folder"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -197,7 +198,7 @@ class RunFolder:
     def predictions_path(self, split: str, protocol: str, suffix: str = ".jsonl") -> Path:
         """Where an evaluation keeps its per-sample results: `predictions/<split>-<protocol><suffix>`."""
         for key, name in (("split", split), ("protocol", protocol)):
-            assert _NAME.fullmatch(name), f"{key} {name!r} cannot be a part of a file's name"
+            assert NAME.fullmatch(name), f"{key} {name!r} cannot be a part of a file's name"
         folder = self.path / "predictions"
         with refusing(folder, "cannot write"):
             folder.mkdir(exist_ok=True)

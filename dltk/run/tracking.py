@@ -14,6 +14,7 @@ import netrc
 import os
 import queue
 import secrets
+import shlex
 import signal
 import subprocess
 import sys
@@ -72,8 +73,10 @@ class Tracker:
         self.warnings: list[str] = []
         self._warn = warn
         self.mode: Mode
-        self.mode, self.note = _decide(mode)
         self._folder = run.path / "wandb"
+        self.mode, self.note = _decide(mode)
+        if self.mode == "offline":
+            self.note += f" {self._upload()} uploads later."
         self._queue: queue.Queue[dict[str, Any]] = queue.Queue(_QUEUE)
         self._finished = threading.Event()
         self._closed = False  # finish was called
@@ -126,7 +129,7 @@ class Tracker:
             self._killed = True
             self._say(
                 f"W&B did not finish within {timeout:g} s. What reached the run folder's wandb/ can be sent later with "
-                "`dltk sync`; metrics.jsonl has everything."
+                f"{self._upload()}; metrics.jsonl has everything."
             )
         if self._process is not None:
             _end(self._process)
@@ -164,7 +167,7 @@ class Tracker:
         except WandbError as error:
             _end(process)
             if mode == "online":
-                self._say(f"W&B: offline ({_line(error)}). `dltk sync` uploads later.")
+                self._say(f"W&B: offline ({_line(error)}). {self._upload('offline')} uploads later.")
                 return self._begin("offline")
             self.mode = "disabled"
             self._say(f"W&B does not start ({_line(error)}). Metrics stand in metrics.jsonl only.")
@@ -206,6 +209,11 @@ class Tracker:
         if self._begin(self.mode):
             for told in [*again, line]:
                 self._exchange(told)
+
+    def _upload(self, mode: Mode | None = None) -> str:
+        """The command that sends what W&B has kept on the disk."""
+        runs = "run" if (mode or self.mode) == "online" else "offline-run"
+        return f"`wandb sync {shlex.quote(str(self._folder))}/{runs}-*`"
 
     def _say(self, line: str) -> None:
         if line not in self.warnings:
@@ -280,13 +288,13 @@ def _decide(asked: str) -> tuple[Mode, str]:
     if find_spec("wandb") is None:
         return "disabled", "W&B: not installed; metrics stand in the run folder only."
     if asked == "offline":
-        return "offline", "W&B: offline; `dltk sync` uploads later."
+        return "offline", "W&B: offline."
     url = _server()
     host = urllib.parse.urlsplit(url).hostname or url
     if not _logged_in(host):
-        return "offline", f"W&B: offline (not logged in at {host}); `wandb login`, then `dltk sync` uploads later."
+        return "offline", f"W&B: offline (not logged in at {host}; see `wandb login`)."
     if asked == "auto" and not _answers(url, 2.0):
-        return "offline", f"W&B: offline ({host} did not answer within 2 s); `dltk sync` uploads later."
+        return "offline", f"W&B: offline ({host} did not answer within 2 s)."
     return "online", f"W&B: online at {host}."
 
 

@@ -17,6 +17,16 @@ from tests.cli.conftest import ROOT, Command
         (["show", "lenet5", "num_clases=3"], "no setting 'num_clases' in lenet5. Did you mean 'num_classes'?"),
         (["show", "lenet5", "--lr"], "is a network, which has no learning rate"),
         (["show", "lenet5", "--settings", "modl"], "Did you mean 'model'?"),
+        (
+            ["show", "mlp_digits", "--settings", "data.augment"],
+            "--settings: data.augment is none, which has no settings. Choose one of data.augment=affine.\n",
+        ),
+        (
+            ["validate", "lenet5_digits", "optimizer.groups=[{match: c1, lrr: 0.1}]"],
+            "override 'optimizer.groups=[{match: c1, lrr: 0.1}]': optimizer.groups.0.lrr: no setting 'lrr' in a group "
+            "of sgd. Did you mean 'lr'?\n",
+        ),
+        (["show", "lenet5", "num_classes=1"], "lenet5: num_classes is 1, too few to tell apart. "),
         (["validate", "linear_digits", "train.epoch=1"], "no setting 'epoch' in train. Did you mean 'epochs'?"),
         (["validate", "train.epochs=1"], "names a network. Give a recipe first."),
         (["train"], "RECIPE: is missing."),

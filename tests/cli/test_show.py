@@ -66,6 +66,9 @@ def test_show_recipe_names_the_origin_of_each_value(dltk: Command, tmp_path: Pat
 def test_show_run_is_its_frozen_recipe(dltk: Command, trained: Trained) -> None:
     assert dltk("show", trained.path, "--json").json["train"]["steps"] == 400
     assert dltk("show", trained.path, "--layers", "--json").json["parameters"] == 6570
+    said = dltk("show", trained.path)
+    assert "recipe.yaml" not in said.out  # every row would say the same
+    assert [line.split() for line in said.out.splitlines() if "setting" in line] == [["setting", "value"]]
 
 
 def test_settings_of_a_section(dltk: Command) -> None:
@@ -97,3 +100,90 @@ def test_a_drawn_curve_has_its_height_and_its_jump() -> None:
     assert lines[0][22:].strip(blank) == ""
     assert lines[4][11:20].strip(blank) == ""
     assert lines[4][22:31].count(blank) == 0
+
+
+FOREIGN = """
+from functools import partial
+from pathlib import Path
+from torch import nn
+
+Path("executed").touch()
+print("hello")
+
+
+class Net(nn.Module):
+    def __init__(self, *, num_classes: int = 10, **more) -> None:
+        super().__init__()
+        self.full = nn.Linear(64, num_classes)
+
+
+Small = partial(Net, num_classes=10)
+"""
+
+
+@pytest.fixture
+def foreign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module whose import leaves a file; its name is another one for each test."""
+    name = f"foreign_{abs(hash(str(tmp_path)))}"
+    (tmp_path / f"{name}.py").write_text(FOREIGN)
+    monkeypatch.chdir(tmp_path)
+    return name
+
+
+@pytest.mark.parametrize("thing", ["Net", "Small"])
+@pytest.mark.parametrize("options", [[], ["--json"], ["--settings", "model"]])
+def test_showing_a_recipe_executes_nothing_that_it_names(
+    foreign: str, thing: str, options: list[str], dltk: Command
+) -> None:
+    network = f"model={{architecture: '{foreign}:{thing}', num_clases: 3}}"
+    metrics = f"train.metrics=[{{name: '{foreign}:{thing}'}}]"
+    said = dltk("show", "linear_digits", network, "task.name=classification", metrics, *options)
+    assert said.code == 0
+    assert not Path("executed").exists()
+    question = " Did you mean 'num_classes'?" if thing == "Net" else ""
+    notes = [
+        f"override '{network}': model.image: left out, for {thing} has no such setting.",
+        f"override '{network}': model.num_clases: passed on unchecked, for {thing} takes any setting.{question}",
+    ]
+    assert [line for line in said.err.splitlines() if "num_clases:" in line] == notes[1:]
+    if "--json" in options:
+        assert isinstance(said.json, dict | list)
+
+
+def test_layers_execute_it_and_print_json_alone(foreign: str, dltk: Command) -> None:
+    file = Path("r.yaml")
+    file.write_text(
+        f"model: {{architecture: '{foreign}:Net'}}\ntask: {{name: classification}}\n"
+        "data: {name: digits, image_size: 8}\noptimizer: {name: sgd, lr: 0.1}\nbatch: {global: 8}\ntrain: {epochs: 1}\n"
+    )
+    assert dltk("show", file, "--layers", "--json").json["parameters"] == 650
+    assert Path("executed").exists()
+
+
+def test_validate_prints_the_notes(foreign: str, dltk: Command) -> None:
+    network = f"model={{architecture: '{foreign}:Net', image: null, depth: 3}}"
+    said = dltk("validate", "linear_digits", network, "task.name=classification", "--json")
+    answer = said.json[0]
+    line = f"override '{network}': model.depth: passed on unchecked, for Net takes any setting."
+    assert answer["ok"] is True
+    assert line in answer["notes"]
+    said = dltk("validate", "linear_digits", network, "task.name=classification")
+    assert line in said.err.splitlines()
+    assert said.out.startswith("ok: linear_digits: ")
+
+
+def test_settings_of_an_augmentation(dltk: Command) -> None:
+    found = {s["name"] for s in dltk("show", "lenet5_digits", "--settings", "data.augment", "--json").json}
+    assert {"degrees", "translate", "scale", "shear"} <= found
+    assert "data.augment: affine" in dltk("show", "mlp_digits", "data.augment=affine", "--settings", "data.augment").out
+
+
+def test_a_schedule_that_cannot_be(dltk: Command) -> None:
+    said = dltk("show", "mlp_digits", "schedule={name: plateau, patience: -1}", "--lr")
+    assert said.err == "schedule.patience: patience is -1, a number of validations. Set 0 or more.\n"
+
+
+def test_the_docstring_of_lenet5_counts_right() -> None:
+    rows = {n: layers.count(layers.make_model("lenet5", {"num_classes": n})) for n in (10, 11)}
+    fixed = layers.count(layers.make_model("lenet5", {"num_classes": 10, "output": "rbf"}))
+    assert (rows[10] - fixed, rows[11] - rows[10]) == (850, 85)

@@ -1,6 +1,7 @@
 """Every class of mistake, with the whole message."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ Write = Callable[..., str]
 
 ARCHITECTURES = "Choices: toy, lazy, tiny, kernel, or package.module:Name."
 OPTIMIZERS = "Choices: sgd, rmsprop, adagrad, adadelta, adam, adamw, or package.module:Name."
+NAMES = "Use letters, digits and . _ + = , - only; begin with a letter or digit."
 PRECISIONS = "Choices: '32-true', 'bf16-mixed', '16-mixed'."
 
 
@@ -90,10 +92,35 @@ WRONG = {
     "model=toy": "'toy' is not a section. Write `model: {architecture: toy}`.",
     "data=flags": "'flags' is not a section. Write `data: {name: flags}`.",
     "task=[soft]": "['soft'] is not a section. Write `task: {name: NAME}`.",
-    "run=a/b": "'a/b' cannot name a folder. Use letters, digits, '_', '-' and '.'.",
-    'run="a\\nb"': "'a\nb' cannot name a folder. Use letters, digits, '_', '-' and '.'.",
-    "name=../x": "'../x' cannot name a folder. Use letters, digits, '_', '-' and '.'.",
+    "run=a/b": f"'a/b' cannot name a folder. {NAMES}",
+    'run="a\\nb"': f"'a\nb' cannot name a folder. {NAMES}",
+    "name=../x": f"'../x' cannot name a folder. {NAMES}",
+    # numbers out of range
+    "optimizer.lr=-0.1": "-0.1 is too small. Set at least 0.",
+    "optimizer.lr=.inf": "inf is not finite. Set at least 0.",
+    "optimizer.momentum=2": "2.0 is too large. Set at least 0 and less than 1.",
+    "optimizer.weight_decay=-1": "-1.0 is too small. Set at least 0.",
+    "data.workers=-2": "-2 is too small. Set at least 0.",
+    "data.max_bad=-2": "-2 is too small. Set at least 0.",
+    "data.eval_batch=0": "0 is too small. Set at least 1.",
+    "train.ema=3": "3.0 is too large. Set more than 0 and less than 1.",
+    "train.ema=0": "0.0 is too small. Set more than 0 and less than 1.",
+    "train.seed=-1": "-1 is too small. Set at least 0 and less than 9223372036854775808.",
+    "train.clip_norm=-1": "-1.0 is too small. Set more than 0.",
+    "train.clip_value=0": "0.0 is too small. Set more than 0.",
+    "checkpoint.every_minutes=-1": "-1.0 is too small. Set at least 0.",
+    "checkpoint.keep_last=0": "0 is too small. Set at least 1.",
+    "checkpoint.keep_best=-1": "-1 is too small. Set at least 0.",
+    "launch.threads=0": "0 is too small. Set at least 1.",
+    # metrics
+    "checkpoint.monitor=val/eror": "'val/eror' is not measured. Did you mean 'val/error'? "
+    "Choices: val/loss, val/error.",
+    "checkpoint.monitor=error": "'error' does not begin with 'val/', the part that chooses is val. Write val/error.",
+    "checkpoint.monitor=test/error": "'test/error' does not begin with 'val/', the part that chooses is val. "
+    "Write val/error.",
     # contradictions
+    "optimizer.nesterov=true": "nesterov looks ahead along the momentum, which is 0. "
+    "Set momentum above 0, or nesterov to false.",
     "batch.global=0": "0 is too small. Set at least 1.",
     "train.epochs=-1": "-1 is too small. Set at least 1.",
     "train.steps=5": "5 given beside train.epochs 2 (r.yaml:6). Remove one of them, or set it to null.",
@@ -114,9 +141,14 @@ def nested(override: str) -> tuple[str, str]:
 
 
 @pytest.fixture
-def full(write: Write) -> str:
+def full(write: Write, monkeypatch: pytest.MonkeyPatch) -> str:
+    row = replace(catalogue.TASKS["labelled"], metrics=("loss", "error"))
+    monkeypatch.setitem(catalogue.TASKS, "labelled", row)
     return write(
-        data="{name: flags, augment: shake}", schedule="{name: multistep, milestones: [0.5]}", log="{every_steps: 5}"
+        checkpoint="{monitor: val/error}",
+        data="{name: flags, augment: shake}",
+        schedule="{name: multistep, milestones: [0.5]}",
+        log="{every_steps: 5}",
     )
 
 
@@ -279,7 +311,14 @@ def test_a_thing_without_settings(write: Write) -> None:
 def test_fitted_at_once_has_no_optimizer(write: Write) -> None:
     file = write(model="{architecture: kernel, num_classes: 3}", task=None)
     assert message(file) == "r.yaml:3: optimizer: task 'fit' has none: it fits at once. Remove the section."
-    settings = recipe.load(file, "optimizer=null", check_model=False).settings
+    assert message(file, "optimizer=null") == (
+        "r.yaml:5: train.epochs: 2 given, task 'fit' fits at once, in one epoch. Set it to 1."
+    )
+    assert message(file, "optimizer=null", "train={epochs: null, steps: 3}") == (
+        "override 'train={epochs: null, steps: 3}': train.steps: 3 given, task 'fit' fits at once, in one epoch. "
+        "Remove it, and set train.epochs to 1."
+    )
+    settings = recipe.load(file, "optimizer=null", "train.epochs=1", check_model=False).settings
     assert settings["task"] == {"name": "fit"}
     assert settings["optimizer"] is None
     assert settings["schedule"] is None
@@ -431,3 +470,141 @@ def test_claims(write: Write, override: str, expected: str) -> None:
     file = write(claim="{metric: test/top1_error, value: 3.0, tolerance: 0.5}")
     assert recipe.load(file, check_model=False)["claim"]["seeds"] == 1
     assert message(file, override) == f"override '{override}': {expected}"
+
+
+# Groups of parameters, things of other packages, metrics ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("group", "expected"),
+    [
+        ("{match: full, lrr: 0.1}", ".lrr: no setting 'lrr' in a group of sgd. Did you mean 'lr'?"),
+        ("{mach: full, lr: 0.1}", ".mach: no setting 'mach' in a group of sgd. Did you mean 'match'?"),
+        ("{match: full, lr: x}", ".lr: 'x' is not a number. Write a number."),
+        ("{match: full, lr: -1}", ".lr: -1.0 is too small. Set at least 0."),
+        ("{match: full, groups: []}", ".groups: no setting 'groups' in a group of sgd. "
+         "Did you mean 'optimizer.groups'?"),
+        ("{match: 3}", ".match: 3 is not text. Put it in quotes: '3'."),
+        ("{match: full, nesterov: true}", ".nesterov: nesterov looks ahead along the momentum, which is 0. "
+         "Set momentum above 0, or nesterov to false."),
+        ("{lr: 0.1}", ".match: this setting is missing, a group of sgd needs it. Add `match`, text."),
+    ],
+)  # fmt: skip
+def test_groups(write: Write, group: str, expected: str) -> None:
+    file = write(optimizer=f"{{name: sgd, lr: 0.1, groups: [\n  {{match: bias, weight_decay: 0}},\n  {group}]}}")
+    assert message(file) == f"r.yaml:6: optimizer.groups.1{expected}"
+
+
+def test_groups_keep_what_they_say(write: Write) -> None:
+    file = write(optimizer="{name: adam, groups: [{match: full, beta1: 0, lr: 1}]}")
+    assert recipe.load(file)["optimizer"]["groups"] == [{"match": "full", "beta1": 0.0, "lr": 1.0}]
+
+
+THINGS = """
+class Watch:
+    def __init__(self, *, every: int, label: str = "x") -> None: ...
+
+
+class Score:
+    def __new__(cls, kind: int = 3, **more): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("callbacks=[{name: 'no.such:Thing'}]", "callbacks.0.name: there is no module 'no.such'. "
+         "Check the name, install its package, or start dltk in the folder that holds it."),
+        ("callbacks=[{name: 'MINE:Wach'}]", "callbacks.0.name: module 'MINE' has no 'Wach'. Did you mean 'Watch'?"),
+        ("callbacks=[{name: Watch}]", "callbacks.0.name: 'Watch' is no 'package.module:Name'. "
+         "Write it like 'my_package.my_module:MyNet'."),
+        ("callbacks=[{every: 3}]", "callbacks.0.name: this setting is missing, the entry has every. "
+         "Write `name: package.module:Name`."),
+        ("callbacks=[{name: 'MINE:Watch'}]", "callbacks.0.every: this setting is missing, Watch needs it. "
+         "Add `every`, an integer."),
+        ("callbacks=[{name: 'MINE:Watch', evry: 3}]", "callbacks.0.evry: no setting 'evry' in Watch. "
+         "Did you mean 'every'?"),
+        ("callbacks=[{name: 'MINE:Watch', every: often}]", "callbacks.0.every: 'often' is not an integer. "
+         "Write an integer."),
+        ("metrics=[{name: 'MINE:Score', kind: many}]", "metrics.0.kind: 'many' is not an integer. Write an integer."),
+        ("metrics=[{name: 'MINE:Score'}, {name: 'MINE:Score'}]", "metrics.1.name: there is a metric 'Score' already. "
+         "Give it a `label` of its own."),
+    ],
+)  # fmt: skip
+def test_callbacks_and_metrics(toy: Path, write: Write, override: str, expected: str) -> None:
+    mine = f"{toy.name}_things"
+    Path(f"{mine}.py").write_text("raise RuntimeError('imported')\n" + THINGS)
+    override = f"train.{override.replace('MINE', mine)}"
+    assert message(write(), override) == f"override '{override}': train.{expected.replace('MINE', mine)}"
+
+
+def test_metrics_by_their_labels(toy: Path, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = f"{toy.name}_things"
+    Path(f"{mine}.py").write_text(THINGS)
+    row = replace(catalogue.TASKS["labelled"], metrics=("loss", "top5_error"))
+    monkeypatch.setitem(catalogue.TASKS, "labelled", row)
+    metrics = f"train.metrics=[{{name: '{mine}:Score', label: f1, knd: 2}}]"
+    loaded = recipe.load(write(), metrics, "checkpoint.monitor=val/f1", check_model=False)
+    assert loaded["train"]["metrics"] == [{"name": f"{mine}:Score", "label": "f1", "knd": 2}]
+    assert loaded.notes == (
+        f"override '{metrics}': train.metrics.0.knd: passed on unchecked, for Score takes any setting. "
+        "Did you mean 'kind'?",
+    )
+    # Three classes: every one of them is among the first five.
+    assert message(write(), "checkpoint.monitor=val/top5_error") == (
+        "override 'checkpoint.monitor=val/top5_error': 'val/top5_error' is not measured. Choices: val/loss."
+    )
+    assert message(write(), metrics.replace("f1", "loss")) == (
+        f"override '{metrics.replace('f1', 'loss')}': train.metrics.0.label: there is a metric 'loss' already. "
+        "Give it a `label` of its own."
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["claim.metric=top1_error"], "override 'claim.metric=top1_error': 'top1_error' does not begin with 'test/', "
+         "claim.split is 'test'. Write test/top1_error."),
+        (["claim.split=val"], "r.yaml:7: claim.metric: 'test/top1_error' does not begin with 'val/', "
+         "claim.split is 'val'. Write val/top1_error, or change claim.split."),
+        (["claim.seeds=0"], "override 'claim.seeds=0': 0 is too small. Set at least 1."),
+        (["claim.tolerance=-1"], "override 'claim.tolerance=-1': -1.0 is too small. Set at least 0."),
+    ],
+)  # fmt: skip
+def test_claims_that_nothing_can_meet(write: Write, overrides: list[str], expected: str) -> None:
+    file = write(claim="{metric: test/top1_error, value: 3.0, tolerance: 0.5}")
+    assert message(file, *overrides) == expected
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("task.std=[0]", "[0.0] is too small. Set more than 0."),
+        ("task.std=[]", "[] has 0 values, images of 'digits' have 1 channel. Give one number."),
+        ("task.mean=[0.1, 0.2]", "[0.1, 0.2] has 2 values, images of 'digits' have 1 channel. Give one number."),
+        ("schedule.patience=-1", "patience is -1, a number of validations. Set 0 or more."),
+        ("schedule.warmup=.inf", "warmup is inf, a length of time. Set 0 or more."),
+        ("schedule.factor=-1", "factor is -1.0, which multiplies the learning rate. Set 0 or more."),
+    ],
+)
+def test_shipped_recipes_with_impossible_numbers(override: str, expected: str) -> None:
+    found = message("mlp_digits", "schedule.name=plateau", override, check_model=True)
+    assert found == f"override '{override}': {expected}"
+
+
+def test_as_many_means_as_channels() -> None:
+    images = ["linear_digits", "data={name: images, channels: 3, image_size: 8}", "model.image=[3, 8, 8]"]
+    assert recipe.load(*images, "task.mean=[0.5, 0.4, 0.3]", check_model=False)["task"]["std"] == [1.0]
+    assert message(*images, "task.mean=[0.5, 0.4]") == (
+        "override 'task.mean=[0.5, 0.4]': [0.5, 0.4] has 2 values, images of 'images' have 3 channels. "
+        "Give one number, or 3."
+    )
+
+
+def test_a_file_whose_name_is_no_name(write: Write) -> None:
+    file = write(file="my recipe.yaml")
+    assert message(file) == (
+        "my recipe.yaml: name: the file's name 'my recipe' cannot name the runs' folder. Add `name: NAME`, or rename "
+        "the file. Use letters, digits and . _ + = , - only; begin with a letter or digit."
+    )
+    assert recipe.load(file, "name=mine", check_model=False).name == "mine"

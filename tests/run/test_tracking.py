@@ -92,7 +92,8 @@ def test_offline_tells_what_it_should_and_nothing_else(
         assert tracker.finish(0, 60)
         assert tracker.finish(0, 60)
         assert tracker.warnings == []
-        assert (tracker.mode, tracker.note) == ("offline", "W&B: offline; `dltk sync` uploads later.")
+        upload = f"`wandb sync {run.path}/wandb/offline-run-*` uploads later."
+        assert (tracker.mode, tracker.note) == ("offline", f"W&B: offline. {upload}")
         ids.add((run.path / "wandb" / "id").read_text().strip())
     assert capfd.readouterr() == ("", "")
     assert dict(os.environ) == environ
@@ -118,7 +119,7 @@ def test_a_server_that_never_answers_costs_two_seconds(run: RunFolder, silent_se
     begun = time.monotonic()
     mode, note = tracking._decide("auto")
     assert time.monotonic() - begun < 4
-    assert (mode, note) == ("offline", "W&B: offline (127.0.0.1 did not answer within 2 s); `dltk sync` uploads later.")
+    assert (mode, note) == ("offline", "W&B: offline (127.0.0.1 did not answer within 2 s).")
 
 
 def test_online_without_an_answer_never_stalls(run: RunFolder, silent_server: str) -> None:
