@@ -102,3 +102,25 @@ def test_curve_covers_the_run() -> None:
     steps, factors = optim.curve(Cosine(), 1000, points=11)
     assert (steps[0], steps[-1], len(steps)) == (0, 999, 11)
     assert all(math.isfinite(factor) for factor in factors)
+
+
+@pytest.mark.parametrize("make", [optim.adam, optim.adamw])
+def test_groups_have_their_own_decays(make: Callable[..., torch.optim.Optimizer]) -> None:
+    net = nn.Linear(2, 2)
+    optimizer = make(optim.parameter_groups(net, [{"match": "bias", "beta1": 0.5}]), lr=0.1, beta2=0.9)
+    assert [group["betas"] for group in optimizer.param_groups] == [(0.9, 0.9), (0.5, 0.9)]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: optim.Plateau(patience=-1), "patience is -1, a number of validations. Set 0 or more"),
+        (lambda: optim.Plateau(drops=-1), "drops is -1, a number of drops. Set 0 or more"),
+        (lambda: optim.Plateau(threshold=-1.0), "threshold is -1.0, a relative improvement. Set 0 or more"),
+        (lambda: optim.MultiStep(milestones=[-0.5, 0.5]), "milestones are [-0.5, 0.5], times. Set 0 or more"),
+        (lambda: optim.Cosine(floor=-0.1), "floor is -0.1, which multiplies the learning rate. Set 0 or more"),
+    ],
+)
+def test_impossible_schedules(make: Callable[[], optim.Schedule], message: str) -> None:
+    with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+        make()

@@ -98,13 +98,15 @@ def _train_seeds(sources: list[str], seeds: int, fork: str | None, extend: bool)
 def _train_one(sources: list[str], fork: str | None, extend: bool) -> tuple["RunFolder", dict[str, Any], ExitCode]:
     """The run, what was changed of its place and claim, and how it ended."""
     from dltk.launch import here
+    from dltk.trainer.signals import Signals
 
-    folder, changed = here.open_run(sources, fork=fork, extend=extend)
-    if folder.status == "done" and not extend:
-        terminal.say(f"{folder.path}: is done already; --extend with more train.epochs lengthens it.")
-        return folder, changed, ExitCode.DONE
-    _announce(folder, changed)
-    return folder, changed, here.attempt(folder, changed)
+    with Signals() as signals:  # one that comes while the run is announced is answered by the training
+        folder, changed = here.open_run(sources, fork=fork, extend=extend)
+        if folder.status == "done" and not extend:
+            terminal.say(f"{folder.path}: is done already; --extend with more train.epochs lengthens it.")
+            return folder, changed, ExitCode.DONE
+        _announce(folder, changed)
+        return folder, changed, here.attempt(folder, changed, signals)
 
 
 # What it will do

@@ -87,7 +87,7 @@ def attempt(folder: RunFolder, changed: Mapping[str, Any] | None = None, signals
     Raises:
         LaunchError: another process trains this run, or the disk refuses.
     """
-    with signals or Signals() as taken, folder.lease(_note):
+    with contextlib.nullcontext(signals) if signals else Signals() as taken, folder.lease(_note):
         restart = _prepare(folder)
         settings = recipe.thaw(folder.path / "recipe.yaml").settings
         accelerator, world = devices({**settings["launch"], **_launch_changes(changed)})

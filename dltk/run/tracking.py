@@ -128,7 +128,7 @@ class Tracker:
         if not done:
             self._killed = True
             self._say(
-                f"W&B did not finish within {timeout:g} s. What reached the run folder's wandb/ can be sent later with "
+                f"W&B did not finish within {timeout:g} s. What reached the disk can be sent later with "
                 f"{self._upload()}; metrics.jsonl has everything."
             )
         if self._process is not None:

@@ -7,7 +7,20 @@ from dltk.cli import app, listing, terminal
 from dltk.errors import DltkError
 from tests.cli.conftest import Command
 
-COMMANDS = ["list", "show", "new", "validate", "train", "evaluate", "predict", "draw", "runs", "stop", "cancel"]
+COMMANDS = [
+    "list",
+    "show",
+    "new",
+    "validate",
+    "debug",
+    "train",
+    "evaluate",
+    "predict",
+    "draw",
+    "runs",
+    "stop",
+    "cancel",
+]
 
 
 def test_list_json_has_the_stable_form(dltk: Command) -> None:

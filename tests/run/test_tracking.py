@@ -134,6 +134,7 @@ def test_online_without_an_answer_never_stalls(run: RunFolder, silent_server: st
     assert tracker.mode == "offline"
     (line,) = tracker.warnings
     assert line.startswith("W&B: offline (")
+    assert line.endswith(f"). `wandb sync {run.path}/wandb/offline-run-*` uploads later.")
     (path,) = (run.path / "wandb").glob("offline-run-*/*.wandb")
     assert len(_history(path)) == 500
 
