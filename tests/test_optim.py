@@ -1,6 +1,8 @@
 """Optimisers against their formulas, schedules against values worked out by hand."""
 
 import math
+import re
+from collections.abc import Callable
 
 import pytest
 import torch
