@@ -41,6 +41,7 @@ def train(
     ),
     extend: bool = typer.Option(False, "--extend", help="Let a run become longer: train.epochs or train.steps."),
     seeds: int | None = typer.Option(None, min=1, help="Train seeds 0 … N-1, as runs seed-0 …; those done are kept."),
+    profile: bool = typer.Option(False, "--profile", help="Trace a few steps, and print what took the time."),
 ) -> int:
     """Train a recipe to its end, and print the result beside its claim.
 
@@ -54,6 +55,8 @@ def train(
     if fork is not None:
         parent, at, step = fork.partition("@")
         fork = f"{find_run(parent).path}{at}{step}"
+    if profile:
+        sources = [*sources, "log.profile=true"]
     if seeds is not None:
         return _train_seeds(sources, seeds, fork, extend)
     if fork is None:

@@ -58,6 +58,7 @@ class LogConfig:
     entity: str | None = None  # W&B team or user
     group: str | None = None  # W&B group
     tags: list[str] = field(default_factory=list)  # W&B tags
+    profile: bool = False  # trace a few steps of this attempt (train --profile)
 
 
 @dataclass(frozen=True, kw_only=True)

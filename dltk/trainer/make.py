@@ -18,6 +18,7 @@ from dltk.trainer.average import Average
 from dltk.trainer.checkpointing import DirectoryIO, Saving
 from dltk.trainer.config import BatchConfig, CheckpointConfig, LogConfig, TrainConfig
 from dltk.trainer.options import Options
+from dltk.trainer.profiling import Profiling
 from dltk.trainer.progress import Display
 from dltk.trainer.recorder import Listener, Recorder
 from dltk.trainer.signals import Signals
@@ -93,6 +94,7 @@ def make_trainer(
     checkpoint = section(settings, "checkpoint", CheckpointConfig)
     callbacks = [
         *callbacks_of_others,
+        *([Profiling(run.path / "profile", display.say)] if log.profile else []),
         stopping,
         Options(),
         *([Average(train.ema)] if train.ema is not None else []),

@@ -1,10 +1,10 @@
 """What the toolkit adds to a step: LeNet-5, batch 128, beside a bare PyTorch loop and a bare Lightning Trainer.
 
-The three take turns in one process, so that the machine's speed drifts for all alike. A round's number is the median of
+All three read the same batches through the same loader. They take turns in one process, so that the machine's speed
+drifts for all alike. A round's number is the median of
 its steps; the table gives the median over the rounds, and a bootstrap interval of the difference between rounds.
 """
 
-import itertools
 import statistics
 import time
 from collections.abc import Callable
@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 from lightning import Callback
-from torch.utils.data import DataLoader
 
 from dltk import recipe
 from dltk.assemble import build_data, build_task
@@ -52,19 +51,15 @@ def median_ms(ticks: list[float]) -> float:
 
 
 def bare_torch(tmp_path: Path) -> float:
-    """Forward, backward and step on batches that are at hand."""
+    """Read a batch, forward, backward, step."""
     settings = recipe.load(*SETTINGS).settings
     task = build_task(settings)
     optimizer = task.procedure.optimizer(task.model)  # type: ignore[misc]
-    batches = [
-        (task.pixels(b["image"]), b["target"]) for b in itertools.islice(build_data(settings).train_dataloader(), 20)
-    ]
     ticks = []
-    for step in range(STEPS + WARM):
-        images, targets = batches[step % len(batches)]
+    for batch in build_data(settings, whole_run=True).train_dataloader():
         ticks.append(time.perf_counter())
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(task.model(images), targets).backward()
+        torch.nn.functional.cross_entropy(task.model(task.pixels(batch["image"])), batch["target"]).backward()
         optimizer.step()
     return median_ms(ticks)
 
@@ -77,8 +72,8 @@ class Plain(lightning.LightningModule):
         self.task = task
 
     def training_step(self, batch: Any, index: int) -> torch.Tensor:
-        images, targets = batch
-        return torch.nn.functional.cross_entropy(self.task.model(images), targets)
+        scores = self.task.model(self.task.pixels(batch["image"]))
+        return torch.nn.functional.cross_entropy(scores, batch["target"])
 
     def configure_optimizers(self) -> Any:
         return self.task.procedure.optimizer(self.task.model)
@@ -87,10 +82,6 @@ class Plain(lightning.LightningModule):
 def bare_lightning(tmp_path: Path) -> float:
     """The same on a Trainer with everything switched off."""
     settings = recipe.load(*SETTINGS).settings
-    task = build_task(settings)
-    batches = [
-        (task.pixels(b["image"]), b["target"]) for b in itertools.islice(build_data(settings).train_dataloader(), 20)
-    ]
     quiet = {
         "logger": False,
         "enable_checkpointing": False,
@@ -98,7 +89,7 @@ def bare_lightning(tmp_path: Path) -> float:
         "enable_model_summary": False,
     }
     trainer = lightning.Trainer(accelerator="cpu", max_steps=STEPS + WARM, callbacks=[Clock()], **quiet)
-    trainer.fit(Plain(task), DataLoader(batches * 5, batch_size=None))
+    trainer.fit(Plain(build_task(settings)), build_data(settings, whole_run=True).train_dataloader())
     return median_ms(Clock.ticks)
 
 
