@@ -88,7 +88,7 @@ def _tracker(folder: "RunFolder", settings: dict[str, Any]) -> Any:
     log = settings["log"]
     more = {key: log[key] for key in ("entity", "group", "tags")}
     tracker = Tracker(folder, log["wandb"], log["project"], config=settings, warn=_say, **more)
-    if tracker.note:
+    if log["wandb"] != "disabled":
         _say(tracker.note)
     return tracker
 

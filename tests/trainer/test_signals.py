@@ -29,7 +29,8 @@ def test_what_is_remembered(sent: list[signal.Signals], remembered: signal.Signa
 
 def test_blocked_signals_come_when_they_are_taken() -> None:
     with blocked():
-        os.kill(os.getpid(), signal.SIGTERM)
+        # To this thread: a signal to the process may go to any other, which has not blocked it.
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
         with Signals() as signals:
             assert signals.received == signal.SIGTERM
 
