@@ -87,6 +87,7 @@ def test_shuffled_labels_of_a_fitted_network(checks: Run) -> None:
         "data": {"name": DATA, "fault": "shuffled", "last": "keep"},
         "task": {"name": "fit"},
         "batch": {"global": 500},
+        "train": {"epochs": 1},
     }
     wanted = small_recipe(**changes)
     del wanted["optimizer"]
