@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dltk.data.dataset import readable
-from dltk.data.hashing import hash_keys, mix
+from dltk.data.hashing import Words, hash_keys, mix
 from dltk.data.plan import Numbers, Plan, share
 from dltk.data.transforms import Transform, augmented
 from dltk.errors import DataError
@@ -48,12 +48,13 @@ class BatchInfo:
         micro: number of the micro-batch in the step.
         places: places in the epoch, int64 (b,).
         keys: of the samples.
+        hashes: of the keys, uint64 (b,); see dltk.data.hashing.
         planned: weight of the whole global batch, had no sample been damaged.
         weight: sum of this micro-batch's weights.
         damaged: key and reason of each damaged sample.
     """
 
-    __slots__ = ("damaged", "epoch", "keys", "micro", "places", "planned", "step", "weight")
+    __slots__ = ("damaged", "epoch", "hashes", "keys", "micro", "places", "planned", "step", "weight")
 
     def __init__(
         self,
@@ -63,12 +64,13 @@ class BatchInfo:
         micro: int,
         places: Numbers,
         keys: tuple[str, ...],
+        hashes: Words,
         planned: float,
         weight: float,
         damaged: tuple[tuple[str, str], ...] = (),
     ) -> None:
         self.epoch, self.step, self.micro = epoch, step, micro
-        self.places, self.keys = places, keys
+        self.places, self.keys, self.hashes = places, keys, hashes
         self.planned, self.weight, self.damaged = planned, weight, damaged
 
     def __repr__(self) -> str:
@@ -116,13 +118,15 @@ class Reader:
     def __init__(self, dataset: Any, keys: Sequence[str], *, seed: int = 0, augment: Transform | None = None) -> None:
         self.dataset, self.keys, self.seed, self.augment = dataset, keys, seed, augment
         self._blank: Mapping[str, Any] | None = None
+        self._hashes: Words | None = None  # of all keys, where the data lie in memory and the keys beside them
 
     def read(self, numbers: Numbers, *, epoch: int, step: int, micro: int, places: Numbers, planned: int) -> Batch:
         """The samples `numbers` (b,) as a batch: their tensors, `weight` (b,) and `info`."""
         keys = tuple([self.keys[number] for number in numbers.tolist()])
+        hashes = self._hashes_of(numbers, keys)
         tensors, damaged = self._samples(numbers)
         if self.augment is not None:
-            tensors["image"] = augmented(self.augment, tensors["image"], keys, self.seed, epoch)
+            tensors["image"] = augmented(self.augment, tensors["image"], hashes, self.seed, epoch)
         weight = torch.ones(len(numbers))
         weight[list(damaged)] = 0.0
         info = BatchInfo(
@@ -131,11 +135,20 @@ class Reader:
             micro=micro,
             places=places,
             keys=keys,
+            hashes=hashes,
             planned=float(planned),
             weight=float(len(numbers) - len(damaged)),
             damaged=tuple([(keys[at], reason) for at, reason in damaged.items()]),
         )
         return {**tensors, "weight": weight, "info": info}
+
+    def _hashes_of(self, numbers: Numbers, keys: Sequence[str]) -> Words:
+        """The hashes of the samples' keys, (b,)."""
+        if not getattr(self.dataset, "in_memory", False):
+            return hash_keys(keys)
+        if self._hashes is None:
+            self._hashes = hash_keys(self.keys)
+        return self._hashes[numbers]
 
     def _samples(self, numbers: Numbers) -> tuple[dict[str, Tensor], dict[int, str]]:
         """The tensors of the samples, and the damaged ones' positions in the batch with the reason."""
@@ -314,9 +327,9 @@ class Digest:
         self._value = 0
         self._open = 0  # of the batch that is not closed yet
 
-    def update(self, places: Numbers, keys: Sequence[str]) -> None:
-        """Add samples of the current global batch."""
-        words = mix(np.asarray(places).astype(np.uint64), hash_keys(keys))
+    def update(self, places: Numbers, hashes: Words) -> None:
+        """Add samples of the current global batch, by their places (b,) and their keys' hashes (b,)."""
+        words = mix(np.asarray(places).astype(np.uint64), hashes)
         self._open = (self._open + int(words.sum(dtype=np.uint64))) % 2**64
 
     def close_batch(self) -> None:

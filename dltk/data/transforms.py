@@ -1,7 +1,7 @@
 """Random changes of training images, drawn from (seed, epoch, key): the same on any number of ranks and workers."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from dltk.data.hashing import hash_keys, mix, uniforms
+from dltk.data.hashing import Words, mix, uniforms
 
 # Shapes: b images, c channels, h rows, w columns.
 
@@ -81,9 +81,8 @@ class Affine:
         return (moved + self.fill).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def augmented(transform: Transform, images: Tensor, keys: Sequence[str], seed: int, epoch: int) -> Tensor:
-    """Images (b, c, h, w), each changed by `transform` as (seed, epoch, its key) say."""
-    hashes = hash_keys(keys)  # (b,)
+def augmented(transform: Transform, images: Tensor, hashes: Words, seed: int, epoch: int) -> Tensor:
+    """Images (b, c, h, w), each changed by `transform` as (seed, epoch, the hash of its key (b,)) say."""
     if hasattr(transform, "uniforms"):
         return transform.apply(images, transform.parameters(uniforms(seed, epoch, hashes, transform.uniforms)))
     return torch.stack(

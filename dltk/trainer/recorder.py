@@ -23,6 +23,7 @@ class NotFiniteError(ArithmeticError):
     """A loss, or a weight that it led to, was NaN or infinite."""
 
 
+KEPT_LOSSES = 1024  # scalars on the device, between looks
 SHOWN_KEYS = 64  # of a batch that made a loss not finite
 Listener = Callable[[int, dict[str, Any]], None]  # hears of every metrics line: the step and its numbers
 
@@ -59,7 +60,7 @@ class Recorder(Callback):
         self.seen = 0  # samples consumed since the run began
         self._seen_at_line = 0
         self._line_at = time.perf_counter()
-        self._bad_step: Tensor | None = None  # first step of a loss that is not finite, -1 for none
+        self._losses: list[tuple[int, Tensor]] = []  # (step, loss) of the micro-batches since the last look
         self._recent: deque[tuple[int, tuple[str, ...]]] = deque()  # (step, keys) since the last line
         self._warned_of_data = False
 
@@ -69,16 +70,15 @@ class Recorder(Callback):
 
     def on_train_start(self, trainer: Trainer, task: Task) -> None:
         """Start the clocks."""
-        self._bad_step = torch.full((), -1, dtype=torch.int64, device=task.device)
         self._seen_at_line = self.seen
         self._restart_clock()
 
     def on_train_batch_end(self, trainer: Trainer, task: Task, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Count the batch; write a line when one is due."""
         info = batch["info"]
-        self.digest.update(info.places, info.keys)
+        self.digest.update(info.places, info.hashes)
         self._recent.append((info.step, info.keys))
-        self._note_bad_loss(outputs, info.step)
+        self._keep_loss(outputs, info.step)
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         self.digest.close_batch()
@@ -135,17 +135,25 @@ class Recorder(Callback):
         self.digest.load_state_dict(state_dict["digest"])
         self.seen, self.validated_step = state_dict["seen"], state_dict["validated_step"]
 
-    def _note_bad_loss(self, outputs: Any, step: int) -> None:
+    def _keep_loss(self, outputs: Any, step: int) -> None:
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor):
-            assert self._bad_step is not None
-            fresh_bad = ~torch.isfinite(loss.detach()) & (self._bad_step < 0)
-            self._bad_step.masked_fill_(fresh_bad, step)
+            self._losses.append((step, loss.detach()))
+        if len(self._losses) > KEPT_LOSSES:
+            self._losses = self._losses[self._first_bad() :][:1]
+
+    def _first_bad(self) -> int:
+        """The place of the first loss kept that is not finite, or their number. Waits for the device."""
+        if not self._losses:
+            return 0
+        bad = ~torch.stack([loss for _, loss in self._losses]).isfinite()
+        return int(bad.int().argmax()) if bad.any() else len(self._losses)
 
     def _find_bad(self, task: Task, weights: bool) -> tuple[int, str, tuple[str, ...]] | None:
         """The first step that went wrong on this process since the last look, what did, and the keys of its batch."""
-        assert self._bad_step is not None
-        step, what = int(self._bad_step), "the loss is"
+        first = self._first_bad()
+        step, what = self._losses[first][0] if first < len(self._losses) else -1, "the loss is"
+        self._losses = self._losses[first:][:1]
         if step < 0 and weights and not _finite(task.model):
             step, what = task.step - 1, "the weights after the update are"
         if step < 0:

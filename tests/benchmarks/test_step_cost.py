@@ -22,7 +22,7 @@ from dltk.assemble import build_data, build_task
 from dltk.launch import here
 from dltk.run.folder import RunFolder
 
-ROUNDS, STEPS, WARM = 7, 80, 20
+ROUNDS, STEPS, WARM = 15, 80, 20
 SETTINGS: list[Any] = [
     "lenet5_mnist5000",
     "batch.global=128",

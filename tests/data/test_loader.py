@@ -207,7 +207,7 @@ def digest(batches, digest=None) -> str:
         if step is not None and batch["info"].step != step:
             digest.close_batch()
         step = batch["info"].step
-        digest.update(batch["info"].places, batch["info"].keys)
+        digest.update(batch["info"].places, batch["info"].hashes)
     digest.close_batch()
     return digest.value
 

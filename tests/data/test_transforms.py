@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dltk.data.digits import Digits
+from dltk.data.hashing import hash_keys
 from dltk.data.transforms import Affine, augmented
 
 DIGITS = Digits("train", image_size=32)
@@ -17,9 +18,10 @@ MIDDLE = np.full((1, 5), 0.5)
 @given(st.lists(st.integers(0, len(DIGITS) - 1), min_size=1, max_size=70, unique=True), st.integers(0, 5))
 def test_an_image_is_changed_alike_in_any_batch(numbers, epoch):
     keys = [DIGITS.keys[number] for number in numbers]
-    together = augmented(Affine(), DIGITS.images[numbers], keys, 7, epoch)
+    together = augmented(Affine(), DIGITS.images[numbers], hash_keys(keys), 7, epoch)
     alone = [
-        augmented(Affine(), DIGITS.images[n : n + 1], [DIGITS.keys[n]], 7, epoch)[0] for n in (numbers[0], numbers[-1])
+        augmented(Affine(), DIGITS.images[n : n + 1], hash_keys([DIGITS.keys[n]]), 7, epoch)[0]
+        for n in (numbers[0], numbers[-1])
     ]
     assert torch.equal(together[0], alone[0])
     assert torch.equal(together[-1], alone[-1])
@@ -28,7 +30,7 @@ def test_an_image_is_changed_alike_in_any_batch(numbers, epoch):
 def test_seed_epoch_and_key_each_change_it():
     image = DIGITS.images[:1]
     results = [
-        augmented(Affine(), image, [key], seed, epoch).numpy().tobytes()
+        augmented(Affine(), image, hash_keys([key]), seed, epoch).numpy().tobytes()
         for key in "ab"
         for seed in range(2)
         for epoch in range(2)
@@ -85,8 +87,8 @@ def flip_some(image: torch.Tensor, numbers: np.random.Generator) -> torch.Tensor
 
 def test_a_foreign_transform_gets_a_generator_for_each_key():
     images, keys = DIGITS.images[:40], DIGITS.keys[:40]
-    results = augmented(flip_some, images, keys, 0, 1)
+    results = augmented(flip_some, images, hash_keys(keys), 0, 1)
     flipped = [torch.equal(a, b.flip(-1)) for a, b in zip(results, images, strict=True)]
     assert 8 < sum(flipped) < 32
-    again = augmented(flip_some, images.flip(0), keys[::-1], 0, 1)
+    again = augmented(flip_some, images.flip(0), hash_keys(keys[::-1]), 0, 1)
     assert torch.equal(again.flip(0), results)
