@@ -17,6 +17,7 @@ from dltk.data.dataset import fingerprint, keys_of, make
 from dltk.data.loader import Damage, EvalLoader, Reader, TrainLoader, start_forkserver
 from dltk.data.plan import Plan
 from dltk.data.splits import SPLITS
+from dltk.data.token_plan import TokenPlan
 from dltk.data.transforms import Transform
 from dltk.errors import DataError
 
@@ -50,6 +51,7 @@ class DataModule(lightning.LightningDataModule):
         steps: length of the run in global batches; the smaller counts if both are given.
         whole_run: the training loader covers the whole run instead of one epoch.
         last: what becomes of the samples that fill no batch.
+        tokens: bound of samples × longest in a global batch, instead of `batch` samples; the data set has `lengths`.
         max_bad: damaged samples borne.
     """
 
@@ -68,6 +70,7 @@ class DataModule(lightning.LightningDataModule):
         steps: int | None = None,
         whole_run: bool = False,
         last: Literal["drop", "wrap", "keep"] = "drop",
+        tokens: int | None = None,
         max_bad: int = 0,
     ) -> None:
         super().__init__()
@@ -80,6 +83,7 @@ class DataModule(lightning.LightningDataModule):
         self.batch, self.seed, self.augment, self.data_dir = batch, seed, augment, data_dir
         self.workers, self.eval_batch = workers, eval_batch
         self.epochs, self.steps, self.whole_run, self.last = epochs, steps, whole_run, last
+        self.tokens = tokens
         self.damage = Damage(max_bad)
         self._parts: dict[str, Any] = {}
         self._loaders: list[TrainLoader | EvalLoader] = []
@@ -95,9 +99,19 @@ class DataModule(lightning.LightningDataModule):
         return self._parts[split]
 
     @functools.cached_property
-    def plan(self) -> Plan:
+    def plan(self) -> Plan | TokenPlan:
         """The order of the training samples."""
-        return Plan([len(self.part("train"))], seed=self.seed, batch=self.batch, last=self.last)
+        part = self.part("train")
+        sizes = getattr(part, "shard_sizes", [len(part)])
+        lanes = getattr(part, "lanes", 1)
+        window = getattr(part, "window", None)
+        if self.tokens is not None:
+            lengths = part.lengths  # (n, 2) or (n, 1)
+            return TokenPlan(sizes, seed=self.seed, tokens=self.tokens, lengths=lengths, lanes=lanes, window=window)
+        shuffle = not getattr(part, "streams", False)
+        return Plan(
+            sizes, seed=self.seed, batch=self.batch, lanes=lanes, window=window, shuffle=shuffle, last=self.last
+        )
 
     @property
     def total_steps(self) -> int:
@@ -132,7 +146,10 @@ class DataModule(lightning.LightningDataModule):
 
     @functools.cached_property
     def index(self) -> str:
-        """A hash of the keys of all splits: which sample is where, but not what a file holds."""
+        """A hash of the keys of all splits: which sample is where; of shards, of their contents too."""
+        parts = {split: self.part(split) for split in SPLITS}
+        if all(hasattr(part, "index_hash") for part in parts.values()):
+            return fingerprint({split: [part.index_hash] for split, part in parts.items()})
         return fingerprint({split: keys_of(self.part(split), split) for split in SPLITS})
 
     def require_index(self, index: str | None, run: object) -> None:

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from dltk.data.dataset import readable
 from dltk.data.hashing import Words, hash_keys, mix
 from dltk.data.plan import Numbers, Plan, share
+from dltk.data.token_plan import TokenPlan
 from dltk.data.transforms import Transform, augmented
 from dltk.errors import DataError
 
@@ -49,12 +50,13 @@ class BatchInfo:
         places: places in the epoch, int64 (b,).
         keys: of the samples.
         hashes: of the keys, uint64 (b,); see dltk.data.hashing.
+        samples: of the whole global batch.
         planned: weight of the whole global batch, had no sample been damaged.
         weight: sum of this micro-batch's weights.
         damaged: key and reason of each damaged sample.
     """
 
-    __slots__ = ("damaged", "epoch", "hashes", "keys", "micro", "places", "planned", "step", "weight")
+    __slots__ = ("damaged", "epoch", "hashes", "keys", "micro", "places", "planned", "samples", "step", "weight")
 
     def __init__(
         self,
@@ -65,13 +67,14 @@ class BatchInfo:
         places: Numbers,
         keys: tuple[str, ...],
         hashes: Words,
+        samples: int,
         planned: float,
         weight: float,
         damaged: tuple[tuple[str, str], ...] = (),
     ) -> None:
         self.epoch, self.step, self.micro = epoch, step, micro
         self.places, self.keys, self.hashes = places, keys, hashes
-        self.planned, self.weight, self.damaged = planned, weight, damaged
+        self.samples, self.planned, self.weight, self.damaged = samples, planned, weight, damaged
 
     def __repr__(self) -> str:
         return f"BatchInfo(epoch={self.epoch}, step={self.step}, micro={self.micro}, samples={len(self.keys)})"
@@ -120,8 +123,30 @@ class Reader:
         self._blank: Mapping[str, Any] | None = None
         self._hashes: Words | None = None  # of all keys, where the data lie in memory and the keys beside them
 
-    def read(self, numbers: Numbers, *, epoch: int, step: int, micro: int, places: Numbers, planned: int) -> Batch:
-        """The samples `numbers` (b,) as a batch: their tensors, `weight` (b,) and `info`."""
+    def read(
+        self,
+        numbers: Numbers,
+        *,
+        epoch: int,
+        step: int,
+        micro: int,
+        places: Numbers,
+        samples: int,
+        planned: float | None = None,
+        weights: NDArray[np.float64] | None = None,
+    ) -> Batch:
+        """The samples `numbers` (b,) as a batch: their tensors, `weight` (b,) and `info`.
+
+        Args:
+            numbers: of the samples.
+            epoch: pass over the data.
+            step: number of the global batch in the run.
+            micro: number of the micro-batch in the step.
+            places: the samples' places in the epoch (b,).
+            samples: of the whole global batch.
+            planned: weight of the whole global batch; default: one for each sample.
+            weights: of the samples in that (b,); default: one each.
+        """
         keys = tuple([self.keys[number] for number in numbers.tolist()])
         hashes = self._hashes_of(numbers, keys)
         tensors, damaged = self._samples(numbers)
@@ -129,6 +154,7 @@ class Reader:
             tensors["image"] = augmented(self.augment, tensors["image"], hashes, self.seed, epoch)
         weight = torch.ones(len(numbers))
         weight[list(damaged)] = 0.0
+        weights = np.ones(len(numbers)) if weights is None else weights
         info = BatchInfo(
             epoch=epoch,
             step=step,
@@ -136,8 +162,9 @@ class Reader:
             places=places,
             keys=keys,
             hashes=hashes,
-            planned=float(planned),
-            weight=float(len(numbers) - len(damaged)),
+            samples=samples,
+            planned=float(samples) if planned is None else planned,
+            weight=float(weights.sum() - weights[list(damaged)].sum()),
             damaged=tuple([(keys[at], reason) for at, reason in damaged.items()]),
         )
         return {**tensors, "weight": weight, "info": info}
@@ -215,7 +242,7 @@ class TrainLoader:
     def __init__(
         self,
         reader: Reader,
-        plan: Plan,
+        plan: Plan | TokenPlan,
         *,
         rank: int = 0,
         world: int = 1,
@@ -227,7 +254,7 @@ class TrainLoader:
         pin: bool = False,
     ) -> None:
         assert 0 <= rank < world, f"rank {rank} of {world}"
-        if plan.smallest < world * accumulate:
+        if plan.smallest is not None and plan.smallest < world * accumulate:
             raise DataError(
                 "",
                 "batch.global",
@@ -442,7 +469,7 @@ class _Requests:
 class _TrainShare:
     """One rank's micro-batches, by (step of the run, micro-batch); what workers are given."""
 
-    def __init__(self, reader: Reader, plan: Plan, rank: int, world: int, accumulate: int) -> None:
+    def __init__(self, reader: Reader, plan: Plan | TokenPlan, rank: int, world: int, accumulate: int) -> None:
         self.reader, self.plan = reader, plan
         self.rank, self.world, self.accumulate = rank, world, accumulate
 
@@ -451,8 +478,14 @@ class _TrainShare:
         epoch, number = self.plan.locate(step)
         start, stop = self.plan.bounds(epoch, number)
         places = share(start, stop, rank=self.rank, world=self.world, micro=micro, accumulate=self.accumulate)
+        where: dict[str, Any] = {"epoch": epoch, "step": step, "micro": micro, "samples": stop - start}
+        planned = self.plan.planned(epoch, number)
+        if not len(places):  # a batch of long texts may have fewer samples than there are ranks
+            numbers = self.plan.samples(epoch, np.asarray([start]))
+            return _weightless(self.reader.read(numbers, places=numbers, planned=planned, **where))
         numbers = self.plan.samples(epoch, places)
-        return self.reader.read(numbers, epoch=epoch, step=step, micro=micro, places=places, planned=stop - start)
+        weights = self.plan.weights(numbers)
+        return self.reader.read(numbers, places=places, planned=planned, weights=weights, **where)
 
 
 class _EvalShare:
@@ -468,11 +501,19 @@ class _EvalShare:
         places = share(start, stop, rank=self.rank, world=self.world)
         padded = len(places) == 0
         numbers: NDArray[np.int64] = np.zeros(1, dtype=np.int64) if padded else places
-        batch = self.reader.read(numbers, epoch=0, step=step, micro=0, places=numbers, planned=stop - start)
+        batch = self.reader.read(numbers, epoch=0, step=step, micro=0, places=numbers, samples=stop - start)
         if padded:
             batch["weight"] = torch.zeros(1)
             batch["info"].weight = 0.0
         return batch
+
+
+def _weightless(batch: Batch) -> Batch:
+    """A batch that counts for nothing, and of whose samples nothing is said."""
+    info = batch["info"]
+    info.weight, info.keys, info.damaged = 0.0, (), ()
+    info.places, info.hashes = np.empty(0, np.int64), np.empty(0, np.uint64)
+    return {**batch, "weight": torch.zeros_like(batch["weight"])}
 
 
 def _outlive_signals(worker: int) -> None:

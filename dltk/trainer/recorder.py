@@ -82,7 +82,7 @@ class Recorder(Callback):
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         self.digest.close_batch()
-        self.seen += int(info.planned)
+        self.seen += info.samples
         if self.is_log_step(info.step + 1):
             self.require_finite(trainer, task)
             self._write_training_line(trainer, task, info.step + 1)

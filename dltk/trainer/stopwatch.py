@@ -24,7 +24,7 @@ class Stopwatch(Profiler):
         self._seconds: dict[str, float] = defaultdict(float)
         self._part_of: dict[str, str | None] = {}
 
-    def profile(self, action_name: str) -> AbstractContextManager[str]:  # type: ignore[override]
+    def profile(self, action_name: str) -> AbstractContextManager[str]:
         """Around one part of the loop. Lightning calls this some sixty times a step, most of them for nothing."""
         return NOT_TIMED if self._part(action_name) is None else super().profile(action_name)
 

@@ -113,7 +113,7 @@ class Context:
         reader = Reader(part, keys_of(part, HELD_OUT_PART))
         chunks = [numbers[start : start + size] for start in range(0, count, size)]
         return [
-            reader.read(chunk, epoch=0, step=step, micro=0, places=chunk, planned=len(chunk))
+            reader.read(chunk, epoch=0, step=step, micro=0, places=chunk, samples=len(chunk))
             for step, chunk in enumerate(chunks)
         ]
 
