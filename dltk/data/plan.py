@@ -37,16 +37,22 @@ class Order:
     """
 
     def __init__(
-        self, shards: Sequence[int], *, seed: int, lanes: int = 1, window: int | None = None, shuffle: bool = True
+        self,
+        shards: Sequence[int] | Numbers,
+        *,
+        seed: int,
+        lanes: int = 1,
+        window: int | None = None,
+        shuffle: bool = True,
     ) -> None:
-        self._sizes = np.asarray(shards, dtype=np.int64)  # (S,)
-        assert (self._sizes >= 0).all(), "a shard has a negative number of samples"
+        self.sizes = np.asarray(shards, dtype=np.int64)  # (S,) samples of each shard
+        assert (self.sizes >= 0).all(), "a shard has a negative number of samples"
         assert lanes >= 1, f"{lanes} lanes"
         assert window is None or window >= 1, f"a window of {window} samples"
-        self.total = int(self._sizes.sum())
+        self.total = int(self.sizes.sum())
         self.seed, self.lanes, self.shuffle = seed, lanes, shuffle
-        self.window = window or (WINDOW if len(self._sizes) > 1 else max(1, self.total))
-        self._bases = np.concatenate([[0], np.cumsum(self._sizes)[:-1]])  # first sample number of each shard
+        self.window = window or (WINDOW if len(self.sizes) > 1 else max(1, self.total))
+        self._bases = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])  # first sample number of each shard
         self._lines: Recent[tuple[Numbers, Numbers]] = Recent(2)
         self._windows: Recent[Numbers] = Recent(2 * lanes + 2)
 
@@ -60,10 +66,10 @@ class Order:
 
     def _lay(self, epoch: int) -> tuple[Numbers, Numbers]:
         """Where each shard ends on the epoch's line, and what makes a position on it a sample number; each (S,)."""
-        count = len(self._sizes)
+        count = len(self.sizes)
         order = permutation(count, self.seed, epoch, "shards") if self.shuffle else np.arange(count)
-        ends = np.cumsum(self._sizes[order])
-        return ends, self._bases[order] - (ends - self._sizes[order])
+        ends = np.cumsum(self.sizes[order])
+        return ends, self._bases[order] - (ends - self.sizes[order])
 
     def _lane_start(self, lane: Numbers) -> Numbers:
         return lane * (self.total // self.lanes) + np.minimum(lane, self.total % self.lanes)
@@ -111,7 +117,7 @@ class Plan(Order):
 
     def __init__(
         self,
-        shards: Sequence[int],
+        shards: Sequence[int] | Numbers,
         *,
         seed: int,
         batch: int,

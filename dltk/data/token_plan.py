@@ -50,7 +50,7 @@ class TokenPlan(Order):
 
     def __init__(
         self,
-        shards: Sequence[int],
+        shards: Sequence[int] | Numbers,
         *,
         seed: int,
         tokens: int,

@@ -18,7 +18,7 @@ def lengths_of(total: int, seed: int, longest: int = 30) -> np.ndarray:
 
 def reference(plan: TokenPlan, epoch: int) -> list[list[int]]:
     """The epoch's batches, sample by sample."""
-    order = Order(plan._sizes, seed=plan.seed, lanes=plan.lanes, window=plan.window)
+    order = Order(plan.sizes, seed=plan.seed, lanes=plan.lanes, window=plan.window)
     line, result = order.samples(epoch, np.arange(plan.total)).tolist(), []
     for number, begin in enumerate(range(0, plan.total, plan.pool)):
         places = range(begin, min(begin + plan.pool, plan.total))

@@ -147,6 +147,24 @@ def test_folders_that_refuse(workshop: Workshop) -> None:
     ]
 
 
+def test_a_run_whose_disk_became_read_only_goes_on_when_it_may_be_written_again(
+    workshop: Workshop, reference: Path
+) -> None:
+    with small_disk(workshop.folder / "frozen", "16m") as disk:
+        fault = f"{{name: 'faults:KillAt', steps: [10], marks: '{workshop.marks('frozen')}'}}"
+        workshop.dltk("train", "small.yaml", f"runs_dir={disk}", "run=r", f"train.callbacks=[{fault}]", expect=-9)
+        run = disk / "small" / "r"
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        said = workshop.dltk("train", str(run), expect=2)
+        (line,) = remarks(said)
+        assert line.startswith(str(run))
+        assert "Read-only file system" in line or "not writable" in line
+        assert "Traceback" not in said.err
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+        assert "from step 7" in workshop.dltk("train", str(run)).out
+        assert_equal_to_the_bit(final_state(run), final_state(reference))
+
+
 def test_a_second_training_of_a_run_is_refused(workshop: Workshop) -> None:
     first = workshop.slow("held", "train 3", "train.epochs=1")
     said = workshop.dltk("train", "runs/small/held", expect=2)
