@@ -167,10 +167,19 @@ DATASETS: dict[str, DatasetRow] = _table(
         provides=("image", "target"),
         what="a folder of pictures for each class",
     ),
+    DatasetRow(
+        name="shards",
+        target="dltk.data.shards.dataset:Shards",
+        provides=("image", "target"),
+        what="pictures in WebDataset shards, of any number",
+    ),
 )
 
 TRANSFORMS: dict[str, Part] = _table(
     Part(name="affine", target="dltk.data.transforms:Affine"),
+    Part(name="crop2012", target="dltk.data.views:Crop2012"),
+    Part(name="random_resized_crop", target="dltk.data.views:RandomResizedCrop"),
+    Part(name="scale_jitter", target="dltk.data.views:ScaleJitter"),
 )
 
 OPTIMIZERS: dict[str, Part] = _table(

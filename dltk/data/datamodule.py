@@ -176,6 +176,10 @@ class DataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> TrainLoader:
         """This rank's share of the training data."""
+        return self.train_loader(self._worker_count())
+
+    def train_loader(self, workers: int) -> TrainLoader:
+        """This rank's share of the training data, read by so many workers."""
         rank, world, accumulate = self._place()
         loader = TrainLoader(
             Reader(self.part("train"), keys_of(self.part("train"), "train"), seed=self.seed, augment=self.augment),
@@ -183,7 +187,7 @@ class DataModule(lightning.LightningDataModule):
             rank=rank,
             world=world,
             accumulate=accumulate,
-            workers=self._worker_count(),
+            workers=workers,
             span=self._span,
             start=self._start,
             damage=self.damage,

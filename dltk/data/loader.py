@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dltk.data.dataset import readable
-from dltk.data.hashing import Words, hash_keys, mix
+from dltk.data.hashing import Words, hash_keys, mix, uniforms
 from dltk.data.plan import Numbers, Plan, share
 from dltk.data.token_plan import TokenPlan
 from dltk.data.transforms import Transform, augmented
@@ -120,6 +120,10 @@ class Reader:
 
     def __init__(self, dataset: Any, keys: Sequence[str], *, seed: int = 0, augment: Transform | None = None) -> None:
         self.dataset, self.keys, self.seed, self.augment = dataset, keys, seed, augment
+        self.view = augment if hasattr(augment, "cut") else None  # of encoded pictures
+        if self.view is not None and not getattr(dataset, "decodes", False):
+            what = f"{type(augment).__name__} cuts encoded pictures, and {type(dataset).__name__} has none"
+            raise DataError("", "data.augment", what, "Choose another, such as affine.")
         self._blank: Mapping[str, Any] | None = None
         self._hashes: Words | None = None  # of all keys, where the data lie in memory and the keys beside them
 
@@ -149,8 +153,11 @@ class Reader:
         """
         keys = tuple([self.keys[number] for number in numbers.tolist()])
         hashes = self._hashes_of(numbers, keys)
-        tensors, damaged = self._samples(numbers)
-        if self.augment is not None:
+        drawn = None if self.view is None else uniforms(self.seed, epoch, hashes, self.view.uniforms)  # (b, u)
+        tensors, damaged = self._samples(numbers, drawn)
+        if self.view is not None and drawn is not None and hasattr(self.view, "beside"):
+            tensors |= self.view.beside(drawn)
+        elif self.augment is not None and self.view is None:
             tensors["image"] = augmented(self.augment, tensors["image"], hashes, self.seed, epoch)
         weight = torch.ones(len(numbers))
         weight[list(damaged)] = 0.0
@@ -177,16 +184,19 @@ class Reader:
             self._hashes = hash_keys(self.keys)
         return self._hashes[numbers]
 
-    def _samples(self, numbers: Numbers) -> tuple[dict[str, Tensor], dict[int, str]]:
+    def _samples(self, numbers: Numbers, drawn: NDArray[np.float64] | None) -> tuple[dict[str, Tensor], dict[int, str]]:
         """The tensors of the samples, and the damaged ones' positions in the batch with the reason."""
         if hasattr(self.dataset, "batch"):
+            more = () if drawn is None else (self.view, drawn)
             with contextlib.suppress(DataError, OSError):  # then one by one, to learn which
-                return dict(self.dataset.batch(numbers)), {}
+                return dict(self.dataset.batch(numbers, *more)), {}
         samples: list[Mapping[str, Any] | None] = []
         damaged: dict[int, str] = {}
         for at, number in enumerate(numbers.tolist()):
             try:
-                samples.append(self.dataset[number])
+                samples.append(
+                    self.dataset[number] if drawn is None else self.dataset.sample(number, self.view, drawn[at])
+                )
             except (DataError, OSError) as error:
                 samples.append(None)
                 damaged[at] = str(error) or type(error).__name__

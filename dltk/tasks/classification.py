@@ -61,15 +61,17 @@ class Classification(Task):
         """Images (b, c, h, w), bytes, to class scores (b, k)."""
         return self.model(self.pixels(images))
 
-    def pixels(self, images: Tensor) -> Tensor:
-        """Images (b, c, h, w), bytes, to what the network reads (b, c, h, w)."""
+    def pixels(self, images: Tensor, colour: Tensor | None = None) -> Tensor:
+        """Images (b, c, h, w), bytes, to what the network reads (b, c, h, w); `colour` (b, c) is added to the bytes."""
         pixels = torch.addcmul(self.shift, images.to(self.scale.dtype), self.scale)
+        if colour is not None:
+            pixels = torch.addcmul(pixels, colour[:, :, None, None].to(pixels.dtype), self.scale)
         return pixels.to(memory_format=torch.channels_last) if self.procedure.channels_last else pixels
 
     def measure(self, batch: Batch) -> dict[str, Any]:
         """Loss and errors of one micro-batch, as sums."""
         targets, weight = batch["target"], batch["weight"]
-        scores = self(batch["image"]).float()  # (b, k)
+        scores = self.model(self.pixels(batch["image"], batch.get("colour"))).float()  # (b, k)
         losses = self.losses(scores, targets)  # (b,)
         rank = target_rank(scores.detach(), targets)  # (b,)
         total = weight.sum()

@@ -22,6 +22,9 @@ from dltk.tasks.totals import Totals
 
 Batch = dict[str, Any]
 
+# Set in every step, most of them by Lightning around each hook: plain values, which nn.Module need not look at.
+PLAIN = frozenset({"_current_fx_name", "_planned", "_weight", "global_weight", "step", "stop_agreed"})
+
 
 @dataclass(kw_only=True)
 class Procedure:
@@ -62,6 +65,12 @@ class Task(lightning.LightningModule):
         self._consensus: Consensus | None = None
         self._weight = 0.0
         self._planned = 0.0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in PLAIN:
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def measure(self, batch: Batch) -> dict[str, Any]:
         """Measure one micro-batch.

@@ -135,7 +135,26 @@ def bare_trainer(place: Place, **arguments: Any) -> lightning.Trainer:
         **arguments,
     )
     _leave_signals_alone(trainer)
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        _skip_empty_hooks(callback)
     return trainer
+
+
+STEP_HOOKS = (
+    *("on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward"),
+    *("on_before_optimizer_step", "on_train_batch_end"),
+)
+
+
+def _skip_empty_hooks(callback: Callback) -> None:
+    """Take away the hooks of a step that a callback inherits and that do nothing.
+
+    Lightning passes over a hook that cannot be called, and spends some microseconds on each of the others: with eight
+    callbacks and six hooks, a tenth of a millisecond of every step.
+    """
+    for name in STEP_HOOKS:
+        if getattr(type(callback), name) is getattr(Callback, name):
+            setattr(callback, name, None)
 
 
 def _leave_signals_alone(trainer: lightning.Trainer) -> None:

@@ -1,0 +1,132 @@
+"""Where samples to pack come from: folders of pictures, parallel text, speech, arrays."""
+
+import io
+import wave
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dltk.data.images import SUFFIXES
+from dltk.data.pack.packing import Item
+from dltk.errors import DataError
+
+
+def class_folders(source: str | Path) -> tuple[dict[str, list[Item]] | list[Item], list[str]]:
+    """Pictures in a folder for each class, below folders `train`, `val` and `test` where there are such.
+
+    Returns:
+        Items, by split where the source has splits; and the names of the classes, sorted.
+
+    Raises:
+        DataError: there are no pictures.
+    """
+    root = Path(source)
+    if not root.is_dir():
+        raise DataError(root, "--source", "is no folder", "Name the one that holds a folder for each class.")
+    parts = [name for name in ("train", "val", "test") if (root / name).is_dir()]
+    places = {name: root / name for name in parts} if "train" in parts else {"": root}
+    classes = sorted({entry.name for place in places.values() for entry in place.iterdir() if _is_class(entry)})
+    found = {part: _pictures(place, classes) for part, place in places.items()}
+    if not any(found.values()):
+        raise DataError(root, "--source", f"holds no pictures in its {len(classes)} folder(s)")
+    return found.get("", found), classes
+
+
+def text(source: str | Path, target: str | Path) -> Iterator[dict[str, Any]]:
+    """Two files whose lines are translations of each other, as samples with `src.txt` and `tgt.txt`.
+
+    Raises:
+        DataError: one has more lines than the other.
+    """
+    with open(source, encoding="utf-8") as left, open(target, encoding="utf-8") as right:
+        number = 0
+        for number, (one, other) in enumerate(_both(left, right)):
+            if one is None or other is None:
+                longer, shorter = (source, target) if other is None else (target, source)
+                raise DataError(longer, "", f"has more lines than {shorter}, which has {number}", "Align them again.")
+            if one.strip() and other.strip():
+                files = {"src.txt": one.rstrip("\n").encode(), "tgt.txt": other.rstrip("\n").encode()}
+                yield {"__key__": f"{number:09d}", **files}
+
+
+def audio(folder: str | Path) -> Iterator[dict[str, Any]]:
+    """Recordings (wav, flac) with a text of the same name beside each.
+
+    Raises:
+        DataError: a recording has no transcript, or there are none.
+    """
+    root = Path(folder)
+    recordings = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".wav", ".flac"))
+    if not recordings:
+        raise DataError(root, "--source", "holds no wav or flac files")
+    for path in recordings:
+        transcript = path.with_suffix(".txt")
+        if not transcript.exists():
+            raise DataError(path, "", f"has no transcript {transcript.name} beside it", "Write it, or remove the file.")
+        if path.suffix.lower() == ".wav":
+            _require_wave(path)
+        key = _key(path.relative_to(root))
+        yield {"__key__": key, path.suffix[1:].lower(): path.read_bytes(), "txt": transcript.read_bytes()}
+
+
+def arrays(files: Mapping[str, str | Path]) -> Iterator[dict[str, Any]]:
+    """Rows of arrays (.npy), by the extension that each is to have: `{"npy": "x.npy", "cls": "y.npy"}`.
+
+    Raises:
+        DataError: a file holds Python objects, or they differ in length.
+    """
+    loaded = {}
+    for extension, path in files.items():
+        try:
+            loaded[extension] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise DataError(path, "", f"cannot be read as an array ({error})") from None
+    lengths = {extension: len(array) for extension, array in loaded.items()}
+    if len(set(lengths.values())) > 1:
+        raise DataError("", "--source", f"the arrays differ in length: {lengths}", "Give one row for each sample.")
+    for number in range(next(iter(lengths.values()))):
+        row = {extension: _row(extension, array[number]) for extension, array in loaded.items()}
+        yield {"__key__": f"{number:09d}", **row}
+
+
+def _is_class(entry: Path) -> bool:
+    return entry.is_dir() and not entry.name.startswith(".")
+
+
+def _pictures(place: Path, classes: Sequence[str]) -> list[Item]:
+    items = []
+    for target, name in enumerate(classes):
+        for path in sorted((place / name).rglob("*")) if (place / name).is_dir() else []:
+            if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith("."):
+                key = _key(path.relative_to(place))
+                items.append(Item(key, str(path), 0, path.stat().st_size, path.suffix[1:].lower(), target))
+    return items
+
+
+def _key(path: Path) -> str:
+    """A file's path without its extension; dots in its name would end the key."""
+    return (path.parent / path.stem.replace(".", "_")).as_posix()
+
+
+def _both(left: Any, right: Any) -> Iterator[tuple[str | None, str | None]]:
+    from itertools import zip_longest
+
+    return zip_longest(left, right)
+
+
+def _row(extension: str, value: Any) -> bytes:
+    if extension in ("cls", "id"):
+        return str(int(value)).encode()
+    file = io.BytesIO()
+    np.save(file, np.asarray(value), allow_pickle=False)
+    return file.getvalue()
+
+
+def _require_wave(path: Path) -> None:
+    try:
+        with wave.open(str(path)) as recording:
+            recording.getnframes()
+    except (wave.Error, EOFError) as error:
+        raise DataError(path, "", f"is no wav file ({error})") from None

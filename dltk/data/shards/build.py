@@ -1,0 +1,174 @@
+"""An index of shards that exist already, whoever wrote them. The shards are read once, and not changed."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dltk.data.shards.fields import label
+from dltk.data.shards.index import Index, IndexWriter
+from dltk.data.shards.source import is_local, stream
+from dltk.data.shards.tar import NOT_DECODED, Member, scan, split_name
+from dltk.errors import DataError
+
+LABELS = ("cls", "json")
+
+
+class Scanned(NamedTuple):
+    """What one shard holds."""
+
+    bytes: int
+    sha256: str
+    offsets: list[int]
+    sizes: list[int]
+    keys: list[str]
+    targets: list[int] | None
+    fields: set[str]
+    mtime_ns: int
+
+
+class _Hashing:
+    """A stream that hashes what is read from it."""
+
+    def __init__(self, source: Any) -> None:
+        self._source, self._digest, self.count = source, hashlib.sha256(), 0
+
+    def read(self, count: int = -1) -> bytes:
+        data: bytes = self._source.read(count)
+        self._digest.update(data)
+        self.count += len(data)
+        return data
+
+    def finish(self) -> str:
+        """Read the rest, and return the hash of it all."""
+        while self.read(1 << 20):
+            pass
+        return self._digest.hexdigest()
+
+
+def scan_shard(url: str, *, allow_pipe: bool = False) -> Scanned:
+    """Read a shard once.
+
+    Raises:
+        DataError: it is damaged, the files of a sample lie apart, or one would run code when it is read.
+    """
+    offsets: list[int] = []
+    ends: list[int] = []
+    keys: list[str] = []
+    found: list[dict[str, bytes]] = []
+    fields: set[str] = set()
+    with stream(url, allow_pipe=allow_pipe) as source:
+        hashing = _Hashing(source)
+        for member in scan(hashing, url, LABELS):  # type: ignore[arg-type]
+            key, extension = _named(member, url)
+            if not keys or key != keys[-1]:
+                offsets.append(member.start)
+                ends.append(member.end)
+                keys.append(key)
+                found.append({})
+            if extension in found[-1]:
+                raise DataError(url, member.name, "is there twice", "Pack the shard again.")
+            ends[-1] = member.end
+            found[-1][extension] = member.contents
+            fields.add(extension)
+        sha256 = hashing.finish()
+    if len(set(keys)) != len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise DataError(url, twice, "has its files in two places", "Pack the shard again, sorted by key.")
+    sizes = [end - start for start, end in zip(offsets, ends, strict=True)]
+    mtime = os.stat(url).st_mtime_ns if is_local(url) else 0
+    return Scanned(hashing.count, sha256, offsets, sizes, keys, _targets(found), fields, mtime)
+
+
+def build(
+    urls: Sequence[str],
+    to: Path,
+    *,
+    classes: Sequence[str] | None = None,
+    workers: int = 1,
+    allow_pipe: bool = False,
+    replace: bool = False,
+    done: Callable[[int], None] = lambda count: None,
+) -> Index:
+    """Scan shards and write their index.
+
+    Args:
+        urls: of the shards, in the order that they are to have.
+        to: folder of the index.
+        classes: names by class number.
+        workers: shards scanned at the same time.
+        allow_pipe: run `pipe:` commands.
+        replace: publish over an older index.
+        done: hears how many shards have been scanned.
+
+    Raises:
+        DataError: a shard is damaged or holds samples that another one holds too.
+    """
+    writer = IndexWriter(to, replace=replace)
+    try:
+        return _write(writer, urls, classes, workers, allow_pipe, done)
+    except BaseException:
+        writer.abandon()
+        raise
+
+
+def _write(
+    writer: IndexWriter,
+    urls: Sequence[str],
+    classes: Sequence[str] | None,
+    workers: int,
+    allow_pipe: bool,
+    done: Callable[[int], None],
+) -> Index:
+    root, names = _relative(urls, writer.folder)
+    fields: set[str] = set()
+    with ThreadPoolExecutor(workers) as pool:
+        scans: Iterable[Scanned] = pool.map(lambda url: scan_shard(url, allow_pipe=allow_pipe), urls)
+        for number, (name, one) in enumerate(zip(names, scans, strict=True)):
+            writer.add_shard(
+                name=name,
+                bytes=one.bytes,
+                sha256=one.sha256,
+                offsets=one.offsets,
+                sizes=one.sizes,
+                keys=one.keys,
+                targets=one.targets,
+                mtime_ns=one.mtime_ns,
+            )
+            fields |= one.fields
+            done(number + 1)
+    return writer.finish(root=root, fields=sorted(fields), classes=classes)
+
+
+def _relative(urls: Sequence[str], folder: Path) -> tuple[str, list[str]]:
+    """The root that an index writes, and the shards' names below it."""
+    if all(is_local(url) for url in urls):
+        here = folder.resolve()
+        return ".", [os.path.relpath(Path(url).resolve(), here) for url in urls]
+    roots = {url.rpartition("/")[0] for url in urls}
+    if len(roots) == 1 and not any(url.startswith("pipe:") for url in urls):
+        return roots.pop(), [url.rpartition("/")[2] for url in urls]
+    return "..", list(urls)
+
+
+def _named(member: Member, url: str) -> tuple[str, str]:
+    key, extension = split_name(member.name)
+    if not extension or not key:
+        raise DataError(url, member.name, "has no extension, so nobody knows what it holds", "Name it KEY.EXTENSION.")
+    if extension.rpartition(".")[2] in NOT_DECODED:
+        what = "is a pickle, which runs commands when it is read"
+        raise DataError(url, member.name, what, "Pack it as npy or json.")
+    return key, extension
+
+
+def _targets(found: list[dict[str, bytes]]) -> list[int] | None:
+    """The class of each sample, where all have one."""
+    labels: list[int] = []
+    for one in found:
+        named = label({extension: one[extension] for extension in LABELS if extension in one})
+        if named is None:
+            return None
+        labels.append(named)
+    return labels

@@ -1,0 +1,69 @@
+"""A set: a folder with `set.json` and a folder of shards for each split."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dltk.data.shards.index import Index
+from dltk.data.splits import SPLITS
+from dltk.errors import DataError
+
+FORMAT = 1
+FILE = "set.json"
+KINDS = ("images", "text", "audio", "arrays", "other")
+
+
+@dataclass(kw_only=True)
+class ShardSet:
+    """What `set.json` says."""
+
+    name: str
+    kind: str  # one of KINDS
+    splits: dict[str, str]  # split: its folder; two splits may name one
+    classes: list[str] | None = None
+    about: dict[str, Any] = field(default_factory=dict)  # where it comes from, and how it was packed
+
+    def write(self, folder: Path) -> None:
+        """Write it into the set's folder, whole or not at all."""
+        partial = folder / f".{FILE}.part"
+        partial.write_text(json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        partial.rename(folder / FILE)
+
+
+def read_set(folder: Path) -> ShardSet:
+    """The set of a folder.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    path = folder / FILE
+    try:
+        said: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if said["format"] > FORMAT:
+            raise DataError(path, "format", f"{said['format']} is newer than {FORMAT}", "Install a newer dltk.")
+        found = ShardSet(**{key: value for key, value in said.items() if key != "format"})
+    except FileNotFoundError:
+        remedy = "Set data_dir to the folder that holds it, or make it: `dltk data prepare --help`."
+        raise DataError(folder, "data.folder", "holds no set of shards", remedy) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(path, "", f"is no description of a set ({error})", "Prepare the set again.") from None
+    if any("/" in place or place in ("", "..") for place in found.splits.values()):
+        raise DataError(path, "splits", "names a folder outside of the set", "Prepare the set again.")
+    return found
+
+
+def index_of(folder: Path, split: str) -> Index:
+    """The index of one split of a set; a folder that is no set may hold an index for each split, or one alone.
+
+    Raises:
+        DataError: it has no such split.
+    """
+    if not (folder / FILE).exists() and (folder / split / "index" / "index.json").exists():
+        return Index(folder / split / "index")
+    found = read_set(folder)
+    if split not in found.splits:
+        there = ", ".join(name for name in SPLITS if name in found.splits)
+        raise DataError(folder / FILE, "splits", f"there is no '{split}', only {there}", "Prepare the set again.")
+    return Index(folder / found.splits[split] / "index")

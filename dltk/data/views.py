@@ -1,0 +1,258 @@
+"""How a picture becomes what a network reads: cut, mirrored and resized, in bytes; floats are made on the device.
+
+A view draws `uniforms` numbers for each sample, a function of (seed, epoch, key), and nothing else is random. Its crop
+is chosen in the coordinates of the whole picture; a JPEG from which more than is needed would be decoded is decoded
+smaller, and the crop scaled with it.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from dltk.data.decode import MAX_PIXELS, Pixels, decode, shape
+
+# Shapes: b samples, c channels, h rows and w columns of a picture, s rows and columns of what the network reads.
+
+Drawn = NDArray[np.float64]  # (uniforms,) numbers from [0, 1)
+TRIES = 10  # of RandomResizedCrop, as torchvision has it
+
+# Principal components of the RGB values of ImageNet's training images, as fb.resnet.torch and most who came after print
+# them (pixels from 0 to 1); Krizhevsky, Sutskever and Hinton (2012, section 4.1) give the scheme without the numbers.
+IMAGENET_VALUES = (0.2175, 0.0188, 0.0045)
+IMAGENET_VECTORS = (
+    (-0.5675, 0.7192, 0.4009),
+    (-0.5808, -0.0045, -0.8140),
+    (-0.5836, -0.6948, 0.4203),
+)  # rows red, green, blue; a column is a component
+
+
+class Frame(NamedTuple):
+    """What a network reads of a picture."""
+
+    size: int  # rows and columns (s)
+    resize: int  # the shorter side in evaluation
+    channels: int = 3
+    max_pixels: int = MAX_PIXELS
+
+
+class Box(NamedTuple):
+    """A rectangle of a picture, in pixels of the whole one."""
+
+    top: float
+    left: float
+    height: float
+    width: float
+
+
+class View(Protocol):
+    """What the data settings' `augment` may be for pictures that are decoded for each sample."""
+
+    uniforms: int
+
+    def cut(self, data: bytes, frame: Frame, drawn: Drawn) -> Tensor:
+        """A file's bytes to uint8 (c, s, s).
+
+        Raises:
+            DataError: the picture is damaged or too large.
+        """
+
+
+class CentreCrop:
+    """The shorter side resized, and the middle square of it: how networks are evaluated."""
+
+    uniforms = 0
+
+    def cut(self, data: bytes, frame: Frame, drawn: Drawn) -> Tensor:
+        """A file's bytes to uint8 (c, s, s)."""
+        height, width = shape(data, frame.max_pixels)
+        return taken(data, centre(height, width, frame.size / frame.resize), frame)
+
+
+class RandomResizedCrop:
+    """A part of random area and aspect, resized (Szegedy et al. 2015, section 6); mirrored half of the time.
+
+    Args:
+        scale: bounds of the part's share of the area.
+        ratio: bounds of its width over its height, even on a logarithmic scale.
+        flip: how often it is mirrored.
+    """
+
+    uniforms = 4 * TRIES + 1
+
+    def __init__(
+        self,
+        *,
+        scale: list[float] = [0.08, 1.0],  # noqa: B006 - read only; the signature is the schema
+        ratio: list[float] = [0.75, 4 / 3],  # noqa: B006
+        flip: float = 0.5,
+    ) -> None:
+        if not 0 < scale[0] <= scale[1] <= 1:
+            raise ValueError(f"scale is {list(scale)}, a share of the area. Set two rising numbers up to 1")
+        if not 0 < ratio[0] <= ratio[1]:
+            raise ValueError(f"ratio is {list(ratio)}, width over height. Set two rising numbers above 0")
+        self.scale, self.ratio, self.flip = scale, ratio, _share("flip", flip)
+
+    def box(self, height: int, width: int, drawn: Drawn) -> Box:
+        """The part of a picture that the numbers (41,) choose."""
+        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
+        for area, aspect, down, right in drawn[: 4 * TRIES].reshape(TRIES, 4).tolist():
+            wanted = height * width * (self.scale[0] + area * (self.scale[1] - self.scale[0]))
+            ratio = math.exp(low + aspect * (high - low))
+            w, h = round(math.sqrt(wanted * ratio)), round(math.sqrt(wanted / ratio))
+            if 0 < w <= width and 0 < h <= height:
+                return Box(int(down * (height - h + 1)), int(right * (width - w + 1)), h, w)
+        w = min(width, round(height * self.ratio[1]))  # no try fitted: the middle, as near to the bounds as it goes
+        h = min(height, round(width / self.ratio[0]))
+        return Box((height - h) // 2, (width - w) // 2, h, w)
+
+    def cut(self, data: bytes, frame: Frame, drawn: Drawn) -> Tensor:
+        """A file's bytes to uint8 (c, s, s)."""
+        box = self.box(*shape(data, frame.max_pixels), drawn)
+        return taken(data, box, frame, mirrored=drawn[-1] < self.flip)
+
+
+class Crop2012:
+    """The deformed examples of Krizhevsky, Sutskever and Hinton (2012, section 4.1).
+
+    The shorter side is resized to `resize` and its middle square taken; from that a random square, mirrored half of the
+    time. Then each picture's colours move along the principal components of ImageNet's, by Gaussian amounts: the shift
+    is added on the device (`beside`), where pixels are no bytes.
+
+    Args:
+        flip: how often it is mirrored.
+        colour: standard deviation of the shift along each component, in units of its eigenvalue; 0 leaves it out.
+    """
+
+    uniforms = 9
+
+    def __init__(self, *, flip: float = 0.5, colour: float = 0.1) -> None:
+        if colour < 0:
+            raise ValueError(f"colour is {colour}, a standard deviation. Set at least 0")
+        self.flip, self.colour = _share("flip", flip), colour
+
+    def cut(self, data: bytes, frame: Frame, drawn: Drawn) -> Tensor:
+        """A file's bytes to uint8 (c, s, s)."""
+        height, width = shape(data, frame.max_pixels)
+        square = centre(height, width, 1.0)
+        unit = square.height / frame.resize  # a pixel of the resized picture, in pixels of the whole one
+        free = frame.resize - frame.size + 1
+        top, left = square.top + int(drawn[0] * free) * unit, square.left + int(drawn[1] * free) * unit
+        side = frame.size * unit
+        return taken(data, Box(top, left, side, side), frame, mirrored=drawn[2] < self.flip)
+
+    def beside(self, drawn: NDArray[np.float64]) -> dict[str, Tensor]:
+        """`colour` (b, 3): what is added to the red, green and blue (0 to 255) of each picture."""
+        if not self.colour:
+            return {}
+        # Box and Muller: two even numbers make a Gaussian one.
+        radius = np.sqrt(-2 * np.log1p(-drawn[:, 3:6]))
+        amounts = self.colour * radius * np.cos(2 * np.pi * drawn[:, 6:9])  # (b, 3)
+        shift = 255 * (amounts * np.asarray(IMAGENET_VALUES)) @ np.asarray(IMAGENET_VECTORS).T
+        return {"colour": torch.from_numpy(shift).float()}
+
+
+class ScaleJitter:
+    """A random square of the picture resized to a random scale, mirrored half of the time.
+
+    Simonyan and Zisserman (2015, section 3.1): the shorter side is drawn from [low, high]; equal bounds train at one.
+
+    Args:
+        low: least length of the shorter side.
+        high: greatest.
+        flip: how often it is mirrored.
+    """
+
+    uniforms = 4
+
+    def __init__(self, *, low: int = 256, high: int = 512, flip: float = 0.5) -> None:
+        if not 0 < low <= high:
+            raise ValueError(f"low is {low} and high {high}. Set two rising sizes")
+        self.low, self.high, self.flip = low, high, _share("flip", flip)
+
+    def cut(self, data: bytes, frame: Frame, drawn: Drawn) -> Tensor:
+        """A file's bytes to uint8 (c, s, s)."""
+        height, width = shape(data, frame.max_pixels)
+        shorter = max(frame.size, self.low + int(drawn[0] * (self.high - self.low + 1)))
+        unit = min(height, width) / shorter
+        side = frame.size * unit
+        top = int(drawn[1] * (round(height / unit) - frame.size + 1)) * unit
+        left = int(drawn[2] * (round(width / unit) - frame.size + 1)) * unit
+        box = Box(min(top, height - side), min(left, width - side), side, side)
+        return taken(data, box, frame, mirrored=drawn[3] < self.flip)
+
+
+def centre(height: int, width: int, share: float) -> Box:
+    """The middle square of a picture, its side a share of the shorter one."""
+    side = min(height, width) * share
+    return Box((height - side) / 2, (width - side) / 2, side, side)
+
+
+def taken(data: bytes, box: Box, frame: Frame, mirrored: bool = False) -> Tensor:
+    """A box of a picture, resized to uint8 (c, s, s).
+
+    Raises:
+        DataError: the picture is damaged or too large.
+    """
+    height, width = shape(data, frame.max_pixels)
+    # Decoded as small as leaves the box no fewer pixels than are wanted.
+    needed = math.ceil(height * frame.size / box.height), math.ceil(width * frame.size / box.width)
+    at_least = needed if needed[0] * 2 <= height and needed[1] * 2 <= width else None
+    pixels = decode(data, channels=frame.channels, at_least=at_least, max_pixels=frame.max_pixels)
+    scale = pixels.shape[0] / height, pixels.shape[1] / width
+    top, left = round(box.top * scale[0]), round(box.left * scale[1])
+    bottom = max(top + 1, round((box.top + box.height) * scale[0]))
+    right = max(left + 1, round((box.left + box.width) * scale[1]))
+    return resized(pixels[top:bottom, left:right], frame.size, frame.size, mirrored)
+
+
+def resized(pixels: Pixels, height: int, width: int, mirrored: bool = False) -> Tensor:
+    """Pixels (h, w, c) to uint8 (c, height, width), bilinear with antialiasing."""
+    image = torch.from_numpy(pixels).permute(2, 0, 1)  # (c, h, w)
+    if image.shape[1:] != (height, width):
+        image = functional.interpolate(image[None], (height, width), mode="bilinear", antialias=True)[0]
+    return image.flip(2) if mirrored else image
+
+
+def rescaled(data: bytes, shorter: int, *, channels: int = 3, max_pixels: int = MAX_PIXELS) -> Tensor:
+    """A whole picture, its shorter side resized, as uint8 (c, h, w): for dense evaluation."""
+    height, width = shape(data, max_pixels)
+    unit = shorter / min(height, width)
+    size = round(height * unit), round(width * unit)
+    at_least = size if size[0] * 2 <= height and size[1] * 2 <= width else None
+    return resized(decode(data, channels=channels, at_least=at_least, max_pixels=max_pixels), *size)
+
+
+def ten_crops(images: Tensor, size: int) -> Tensor:
+    """The four corners and the middle of images (b, c, h, w), and their mirror images: (b, 10, c, size, size).
+
+    Krizhevsky, Sutskever and Hinton (2012, section 4.1).
+    """
+    height, width = images.shape[2:]
+    assert min(height, width) >= size, f"images of {height} × {width} have no crop of {size}"
+    down, right = height - size, width - size
+    corners = [(0, 0), (0, right), (down, 0), (down, right), (down // 2, right // 2)]
+    crops = torch.stack([images[:, :, y : y + size, x : x + size] for y, x in corners], dim=1)  # (b, 5, c, s, s)
+    return torch.cat([crops, crops.flip(4)], dim=1)
+
+
+def colour_components(images: Sequence[Pixels]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Eigenvalues (3,), falling, and eigenvectors (3, 3) of the RGB values (0 to 1) of pictures (h, w, 3)."""
+    count, total, products = 0, np.zeros(3), np.zeros((3, 3))
+    for image in images:
+        values = image.reshape(-1, 3).astype(np.float64) / 255  # (pixels, 3)
+        count, total, products = count + len(values), total + values.sum(0), products + values.T @ values
+    mean = total / count
+    values, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
+    return values[::-1], vectors[:, ::-1]
+
+
+def _share(name: str, value: float) -> float:
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} is {value}, a probability. Set it between 0 and 1")
+    return value
