@@ -202,8 +202,9 @@ def _is_missing(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    reason = getattr(error, "reason", None)
-    return str(reason or error) or type(error).__name__
+    if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError):
+        return str(error.reason)
+    return str(error) or type(error).__name__
 
 
 def _braces(pattern: str) -> Iterator[str]:

@@ -17,7 +17,9 @@ def photograph(number: int, height: int = 120, width: int = 160) -> bytes:
     generator = np.random.default_rng(number)
     image = PHOTOGRAPHS[number % 2]
     top, left = generator.integers(0, image.shape[0] - height), generator.integers(0, image.shape[1] - width)
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(image[top : top + height, left : left + width]), 90, "RGB", "420")
+    return simplejpeg.encode_jpeg(
+        np.ascontiguousarray(image[top : top + height, left : left + width]), 90, "RGB", "420"
+    )
 
 
 def digit(number: int) -> bytes:
