@@ -2,7 +2,8 @@
 
 JPEG by libjpeg-turbo (simplejpeg), which also decodes to an eighth to seven eighths of the size for a fraction of the
 work; everything else by Pillow. The size is looked at before anything is decoded. Orientation marks (EXIF) are ignored
-where samples are read for training, as everybody does with ImageNet: its few marks are wrong as often as right.
+in packed sets, as everybody does with ImageNet: its few marks are wrong as often as right. A person's own pictures are
+turned upright.
 """
 
 import io
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from dltk.errors import DataError
 
@@ -22,6 +23,8 @@ Pixels = NDArray[np.uint8]
 # What is decoded: by these decoders only, whatever a file calls itself.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MAX_PIXELS = 64_000_000
+EXIF_WITHIN = 1 << 17  # bytes; the marks stand in a segment of at most 64 KB, behind one or two others
+ORIENTATION = 0x0112  # EXIF's tag
 SMALLER = ("min_height", "min_width", "min_factor")  # simplejpeg's names
 
 
@@ -47,7 +50,12 @@ def shape(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
 
 
 def decode(
-    data: bytes, *, channels: int = 3, at_least: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS
+    data: bytes,
+    *,
+    channels: int = 3,
+    at_least: tuple[int, int] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    background: str = "white",
 ) -> Pixels:
     """A picture as (h, w, c).
 
@@ -57,6 +65,7 @@ def decode(
         at_least: rows and columns that suffice: a JPEG is decoded to half its size or less where it stays as large as
             this. (Between half and whole the saving is less than nothing.)
         max_pixels: bound on h × w, seen before anything is decoded.
+        background: what shines through transparent pixels.
 
     Raises:
         DataError: it is damaged, no picture, or too large.
@@ -77,7 +86,7 @@ def decode(
     shape(data, max_pixels)
     with _opened(data) as picture:
         try:
-            return np.array(plain(picture, channels)).reshape(picture.height, picture.width, channels)
+            return np.array(plain(picture, channels, background)).reshape(picture.height, picture.width, channels)
         except Exception as error:  # decoders raise whatever comes to them
             raise _damaged(error) from None
 
@@ -92,6 +101,26 @@ def plain(picture: Image.Image, channels: int, background: str = "white") -> Ima
         ground = Image.new("RGBA", picture.size, background)
         picture = Image.alpha_composite(ground, picture)
     return picture.convert("L" if channels == 1 else "RGB")
+
+
+def upright(data: bytes, max_pixels: int = MAX_PIXELS) -> bytes:
+    """A picture turned as its orientation mark says; one without a mark as it is, byte for byte.
+
+    Raises:
+        DataError: it has a mark, and is damaged or too large.
+    """
+    if b"Exif" not in data[:EXIF_WITHIN] and b"eXIf" not in data[:EXIF_WITHIN]:
+        return data
+    shape(data, max_pixels)
+    with _opened(data) as picture:
+        try:
+            if picture.getexif().get(ORIENTATION, 1) == 1:
+                return data
+            turned = io.BytesIO()
+            ImageOps.exif_transpose(picture).save(turned, "TIFF")  # keeps every mode, uncompressed
+        except Exception as error:  # decoders raise whatever comes to them
+            raise _damaged(error) from None
+    return turned.getvalue()
 
 
 def _is_jpeg(data: bytes) -> bool:

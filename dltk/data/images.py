@@ -2,37 +2,38 @@
 
 import functools
 import os
-import warnings
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 from torch import Tensor
 
+from dltk.data.decode import MAX_PIXELS, decode, upright
+from dltk.data.pictures import NOTHING, Pictures
 from dltk.data.splits import ENOUGH, SPLITS, split
+from dltk.data.views import CentreCrop, Frame
 from dltk.errors import DataError
 
 # Shapes: n pictures, c channels, s rows and columns of an image.
 
-# What is decoded: by these decoders only, whatever a file calls itself.
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+MAX_BYTES = 1 << 30  # of a file
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 
 
-class Images:
+class Images(Pictures):
     """One split of a folder of pictures, 70/10/20 of each class by path.
 
     Args:
         split: train, val or test.
         data_dir: where data lie on this machine.
-        image_size: rows and columns; the middle square of a picture is resized to it.
+        image_size: rows and columns; without `resize` the middle square of a picture is resized to it.
         folder: the folder under data_dir that holds a folder for each class.
         channels: 1 for grey, 3 for red, green, blue.
         background: what shines through transparent pixels.
         max_pixels: a picture with more is not decoded, and counts as damaged.
+        resize: shorter side in evaluation, of which the middle is cut; default: image_size.
 
     Raises:
         DataError: the folder is missing, holds no classes, or too few pictures of them to split.
@@ -47,14 +48,17 @@ class Images:
         folder: str = ".",
         channels: Literal[1, 3] = 3,
         background: Literal["white", "black"] = "white",
-        max_pixels: int = 64_000_000,
+        max_pixels: int = MAX_PIXELS,
+        resize: int | None = None,
     ) -> None:
         if image_size < 1:
             raise DataError("", "data.image_size", f"{image_size} is no size", "Set at least 1.")
+        resize = image_size if resize is None else resize
+        if resize < image_size:
+            raise DataError("", "data.resize", f"{resize} is less than image_size {image_size}", "Set at least that.")
         if data_dir is None:
             raise DataError("", "data_dir", "is not set", "Set data_dir=FOLDER or DLTK_DATA.")
-        self.image_size, self.channels = image_size, channels
-        self.background, self.max_pixels = background, max_pixels
+        self.frame = Frame(image_size, resize, channels, max_pixels, background)
         self.root = Path(data_dir, folder)
         listing = _list(self.root)
         numbers = listing.parts[split]
@@ -68,20 +72,27 @@ class Images:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def __getitem__(self, number: int) -> dict[str, Any]:
-        """One sample: `image` uint8 (c, s, s), `target` int.
+    def key(self, number: int) -> str:
+        """The path of a picture."""
+        return str(self.root / self.keys[number])
+
+    def fields(self, number: int) -> dict[str, bytes]:
+        """The bytes of a picture's file.
 
         Raises:
-            DataError: the picture is damaged or too large.
+            DataError: it cannot be read.
         """
-        image = read_image(
-            self.root / self.keys[number],
-            self.image_size,
-            channels=self.channels,
-            background=self.background,
-            max_pixels=self.max_pixels,
-        )
-        return {"image": image, "target": int(self._targets[number])}
+        path = self.root / self.keys[number]
+        return {path.suffix[1:].lower(): _bytes(path)}
+
+    def picture(self, fields: dict[str, bytes]) -> bytes:
+        """The picture, upright."""
+        (contents,) = fields.values()
+        return upright(contents, self.frame.max_pixels)
+
+    def target(self, number: int, fields: dict[str, bytes]) -> int:
+        """The class of a sample."""
+        return int(self._targets[number])
 
 
 def read_image(
@@ -90,12 +101,12 @@ def read_image(
     *,
     channels: Literal[1, 3] = 3,
     background: Literal["white", "black"] = "white",
-    max_pixels: int = 64_000_000,
+    max_pixels: int = MAX_PIXELS,
 ) -> Tensor:
     """A picture as uint8 (c, s, s): turned upright, on a background, its middle square resized.
 
     Args:
-        path: a file in one of FORMATS.
+        path: a file in one of the formats of dltk.data.decode.
         image_size: s; None keeps the picture's own shape (c, h, w).
         channels: 1 for grey, 3 for red, green, blue.
         background: what shines through transparent pixels.
@@ -104,40 +115,35 @@ def read_image(
     Raises:
         DataError: the file is missing, damaged, of another format or too large.
     """
+    data = _bytes(Path(path))
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is the stricter bound
-            picture = Image.open(path, formats=FORMATS)
-        with picture:
-            if picture.width * picture.height > max_pixels:
-                raise DataError(path, "", f"has {picture.width} × {picture.height} pixels, {max_pixels} are allowed")
-            plain = _plain(ImageOps.exif_transpose(picture), channels, background)
-    except DataError:
-        raise
+        data = upright(data, max_pixels)
+        if image_size is not None:
+            frame = Frame(image_size, image_size, channels, max_pixels, background)
+            return CentreCrop().cut(data, frame, NOTHING)
+        pixels = decode(data, channels=channels, max_pixels=max_pixels, background=background)  # (h, w, c)
+        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    except DataError as error:
+        raise DataError(path, error.key, error.what, error.remedy) from None
+
+
+def _bytes(path: Path) -> bytes:
+    """What a file of pictures holds.
+
+    Raises:
+        DataError: it is missing, no file, longer than any picture, or may not be read.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DataError(path, "", f"is {size:,} bytes long, {MAX_BYTES:,} are allowed")
+        return path.read_bytes()
     except FileNotFoundError:
         raise DataError(path, "", "no such file", "Check its name and folder.") from None
     except IsADirectoryError:
         raise DataError(path, "", "is a folder, not a picture", "Name the pictures in it.") from None
     except PermissionError:
         raise DataError(path, "", "may not be read", "Change its permissions.") from None
-    except Exception as error:  # decoders raise whatever comes to them
-        raise DataError(path, "", f"cannot be read as a picture ({type(error).__name__}: {error})") from None
-    if image_size is not None:
-        plain = ImageOps.fit(plain, (image_size, image_size), Image.Resampling.BILINEAR)
-    pixels = np.array(plain).reshape(plain.height, plain.width, channels)  # (h, w, c)
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-
-
-def _plain(picture: Image.Image, channels: int, background: str) -> Image.Image:
-    """The picture in 8 bits without transparency."""
-    if picture.mode.startswith("I"):  # 16-bit grey, which PIL would clip
-        wide = np.asarray(picture).astype(np.int64) >> 8
-        picture = Image.fromarray(wide.clip(0, 255).astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        ground = Image.new("RGBA", picture.size, background)
-        picture = Image.alpha_composite(ground, picture)
-    return picture.convert("L" if channels == 1 else "RGB")
 
 
 class _Listing(NamedTuple):

@@ -39,6 +39,7 @@ class Frame(NamedTuple):
     resize: int  # the shorter side in evaluation
     channels: int = 3
     max_pixels: int = MAX_PIXELS
+    background: str = "white"  # what shines through transparent pixels
 
 
 class Box(NamedTuple):
@@ -203,7 +204,9 @@ def taken(data: bytes, box: Box, frame: Frame, mirrored: bool = False) -> Tensor
     # Decoded as small as leaves the box no fewer pixels than are wanted.
     needed = math.ceil(height * frame.size / box.height), math.ceil(width * frame.size / box.width)
     at_least = needed if needed[0] * 2 <= height and needed[1] * 2 <= width else None
-    pixels = decode(data, channels=frame.channels, at_least=at_least, max_pixels=frame.max_pixels)
+    pixels = decode(
+        data, channels=frame.channels, at_least=at_least, max_pixels=frame.max_pixels, background=frame.background
+    )
     scale = pixels.shape[0] / height, pixels.shape[1] / width
     top, left = round(box.top * scale[0]), round(box.left * scale[1])
     bottom = max(top + 1, round((box.top + box.height) * scale[0]))

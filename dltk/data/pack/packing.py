@@ -75,6 +75,7 @@ def pack(
     about: Mapping[str, Any] | None = None,
     same: Mapping[str, str] | None = None,
     settings: Settings = Settings(),
+    split_of: Callable[[str], str] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Packing:
     """Pack samples into a set of shards.
@@ -89,6 +90,7 @@ def pack(
         about: facts that `set.json` keeps.
         same: splits that are another one, such as `{"test": "val"}`.
         settings: size of shards, pictures, processes.
+        split_of: the split of a key, where it is not 70/10/20.
         progress: hears the samples done and their number.
 
     Raises:
@@ -100,7 +102,7 @@ def pack(
     folder.mkdir(parents=True, exist_ok=True)
     spooled = not isinstance(samples, Mapping) and not (isinstance(samples, Sequence) and _are_items(samples))
     items = _spool(folder, samples) if spooled else samples  # type: ignore[arg-type]
-    parts = items if isinstance(items, Mapping) else _split(items)  # type: ignore[arg-type]
+    parts = items if isinstance(items, Mapping) else _split(items, split_of)  # type: ignore[arg-type]
     parts = {part: sorted(chosen) for part, chosen in parts.items() if chosen}
     written, bad = _write(folder, name, parts, settings, progress)
     if len(bad) > settings.max_bad:
@@ -242,9 +244,11 @@ def _shards(items: Sequence[Item], part: str, settings: Settings) -> list[list[I
     return [list(map(shuffled.__getitem__, one)) for one in np.array_split(np.arange(len(items)), count)]
 
 
-def _split(items: Sequence[Item]) -> dict[str, list[Item]]:
-    """70/10/20 of each class, by the hashes of the keys."""
+def _split(items: Sequence[Item], split_of: Callable[[str], str] | None) -> dict[str, list[Item]]:
+    """As `split_of` says, or 70/10/20 of each class by the hashes of the keys."""
     items = sorted(items)
+    if split_of is not None:
+        return {part: [item for item in items if split_of(item.key) == part] for part in SPLITS}
     targets = [0 if item.target is None else item.target for item in items]
     parts = split([item.key for item in items], np.asarray(targets, dtype=np.int64))
     return {name: [items[i] for i in part.tolist()] for name, part in zip(SPLITS, parts, strict=True)}

@@ -31,8 +31,35 @@ class Member(NamedTuple):
         return self.data + -(-self.size // BLOCK) * BLOCK
 
 
-def scan(stream: BinaryIO, where: object, wanted: tuple[str, ...] = ()) -> Iterator[Member]:
-    """The regular files of an archive, in order. Reads every byte once, and never seeks.
+class Part:
+    """A part of a file as a stream of its own, whose contents can be passed over without being read.
+
+    Args:
+        file: opened for reading; not shared meanwhile.
+        start: first byte.
+        size: bytes.
+    """
+
+    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+        self._file, self._at, self._end = file, start, start + size
+
+    def read(self, count: int = -1) -> bytes:
+        """The next bytes."""
+        left = self._end - self._at
+        self._file.seek(self._at)
+        data = self._file.read(left if count < 0 else min(count, left))
+        self._at += len(data)
+        return data
+
+    def skip(self, count: int) -> int:
+        """Pass over bytes; returns how many are missing."""
+        passed = min(count, self._end - self._at)
+        self._at += passed
+        return count - passed
+
+
+def scan(stream: BinaryIO | Part, where: object, wanted: tuple[str, ...] = ()) -> Iterator[Member]:
+    """The regular files of an archive, in order. Reads every byte once; of a `Part` the headers only.
 
     Args:
         stream: the archive from its first byte.
@@ -145,7 +172,7 @@ def _require_file(name: str, kind: bytes, where: object) -> None:
         raise DataError(where, name, what, "Pack it again without.")
 
 
-def _exactly(stream: BinaryIO, count: int, where: object, at: int) -> bytes | None:
+def _exactly(stream: BinaryIO | Part, count: int, where: object, at: int) -> bytes | None:
     """A header block; None at the end of the stream."""
     block = stream.read(count)
     if not block:
@@ -158,11 +185,13 @@ def _exactly(stream: BinaryIO, count: int, where: object, at: int) -> bytes | No
     return block
 
 
-def _contents(stream: BinaryIO, count: int, where: object, at: int) -> bytes:
+def _contents(stream: BinaryIO | Part, count: int, where: object, at: int) -> bytes:
     return _exactly(stream, count, where, at) or b"" if count else b""
 
 
-def _skip(stream: BinaryIO, count: int, where: object, name: str) -> None:
+def _skip(stream: BinaryIO | Part, count: int, where: object, name: str) -> None:
+    if isinstance(stream, Part):
+        count = stream.skip(count)
     while count:
         piece = stream.read(min(count, 1 << 20))
         if not piece:

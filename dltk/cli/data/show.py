@@ -1,0 +1,139 @@
+"""`dltk data show`: a contact sheet of pictures, samples of text, the classes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from dltk.cli import terminal
+from dltk.cli.data.verify import indices
+
+if TYPE_CHECKING:
+    from dltk.data.shards.index import Index
+
+commands = typer.Typer()
+CELL = 128  # pixels of a picture on the sheet
+SHOWN = 20  # classes in the terminal
+
+
+@commands.command("show", epilog="Example:\n\ndltk data show /data/photos --png sheet.png")
+def show(
+    folder: Path = typer.Argument(help="A set, or the folder of an index."),
+    split: str = typer.Option("train", help="Part of the set."),
+    count: int = typer.Option(64, min=1, help="Samples shown, evenly spaced."),
+    png: Path | None = typer.Option(None, help="Where the contact sheet goes; default: SET-SPLIT.png here."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Show a set: its sizes, its classes, and samples, as a picture where they are pictures."""
+    import numpy as np
+
+    from dltk.data.shards.fields import PICTURES
+    from dltk.data.shards.reader import ShardReader
+    from dltk.data.shards.sets import FILE, index_of
+
+    index = index_of(folder, split) if (folder / FILE).exists() else next(iter(indices(folder).values()))
+    numbers = np.unique(np.linspace(0, index.total - 1, min(count, index.total)).round().astype(int)).tolist()
+    reader = ShardReader(index, cache=None)
+    samples = [(index.keys[number], reader.fields(number)) for number in numbers]
+    pictures = any(field.rpartition(".")[2] in PICTURES for field in index.fields)
+    classes = _classes(index)
+    target = (png or Path(f"{folder.resolve().name}-{split}.png")) if pictures else None
+    if target is not None:
+        _sheet(samples, index, target)
+    if as_json:
+        keys = [key for key, _ in samples]
+        terminal.emit({"samples": index.total, "shards": len(index.counts), "fields": index.fields, "classes": classes,
+                       "keys": keys, "picture": None if target is None else str(target)})  # fmt: skip
+        return
+    terminal.say(f"{index.total:,} samples in {len(index.counts):,} shards of {', '.join(index.fields)}")
+    _show_classes(classes)
+    if target is None:
+        for key, fields in samples[:SHOWN]:
+            terminal.say(f"{key}: {_text(fields)}")
+    else:
+        terminal.say(f"{len(samples)} pictures are in {target}")
+
+
+def _classes(index: "Index") -> dict[str, int]:
+    """Samples of each class, by its name."""
+    import numpy as np
+
+    if index.targets is None:
+        return {}
+    counts = np.bincount(index.targets, minlength=len(index.classes)).tolist()
+    names = index.classes or [str(number) for number in range(len(counts))]
+    return dict(zip(names, counts, strict=False))
+
+
+def _show_classes(classes: dict[str, int]) -> None:
+    if not classes:
+        return
+    most = max(classes.values())
+    rows = [(name, f"{count:,}", "█" * max(1, round(30 * count / max(1, most)))) for name, count in classes.items()]
+    shown = rows if len(rows) <= SHOWN else [*rows[: SHOWN // 2], ("…", "", ""), *rows[-SHOWN // 2 :]]
+    title = f"{len(classes):,} classes of {min(classes.values()):,} to {most:,} samples"
+    terminal.show(terminal.table(["|class", ">samples", "|"], shown, title))
+
+
+def _text(fields: dict[str, bytes]) -> str:
+    from dltk.data.shards.fields import decoded
+    from dltk.errors import DataError
+
+    shown = []
+    for extension, data in fields.items():
+        try:
+            value = decoded(extension, data)
+        except DataError as error:
+            value = error.what
+        shown.append(f"{extension}: {f'{len(value):,} bytes' if isinstance(value, bytes) else str(value)[:200]}")
+    return "  ".join(shown)
+
+
+def _sheet(samples: list[tuple[str, dict[str, bytes]]], index: "Index", to: Path) -> None:
+    """Write the pictures side by side, each above its class or key; a damaged one stays grey."""
+    import math
+
+    from PIL import Image, ImageDraw
+
+    columns = math.ceil(math.sqrt(len(samples)))
+    rows = -(-len(samples) // columns)
+    sheet = Image.new("RGB", (columns * CELL, rows * (CELL + 14)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for at, (key, fields) in enumerate(samples):
+        left, top = at % columns * CELL, at // columns * (CELL + 14)
+        sheet.paste(_thumbnail(fields), (left + 1, top + 1))
+        pen.text((left + 2, top + CELL), _caption(key, fields, index), fill="black")
+    partial = to.with_name(f".{to.name}.part")
+    sheet.save(partial, "PNG")
+    partial.rename(to)
+
+
+def _thumbnail(fields: dict[str, bytes]) -> Any:
+    import numpy as np
+    from PIL import Image
+
+    from dltk.data.shards.fields import PICTURES
+    from dltk.data.views import CentreCrop, Frame
+    from dltk.errors import DataError
+
+    for extension, data in fields.items():
+        if extension.rpartition(".")[2] in PICTURES:
+            try:
+                image = CentreCrop().cut(data, Frame(CELL - 2, CELL - 2), np.empty(0))  # (3, s, s)
+            except DataError:
+                break
+            return Image.fromarray(image.permute(1, 2, 0).numpy())
+    return Image.new("RGB", (CELL - 2, CELL - 2), "grey")
+
+
+def _caption(key: str, fields: dict[str, bytes], index: "Index") -> str:
+    from dltk.data.shards.fields import label
+    from dltk.errors import DataError
+
+    try:
+        target = label(fields)
+    except DataError:
+        target = None
+    known = target is not None and 0 <= target < len(index.classes)
+    text = index.classes[target] if known and target is not None else key.rpartition("/")[2]
+    return text.encode("latin-1", "replace").decode("latin-1")[: CELL // 6 - 1]
