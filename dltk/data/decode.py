@@ -23,6 +23,8 @@ Pixels = NDArray[np.uint8]
 # What is decoded: by these decoders only, whatever a file calls itself.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MAX_PIXELS = 64_000_000
+SEQUENTIAL = (b"\xff\xc0", b"\xff\xc1")  # JPEG's markers of frames that are not progressive
+START_OF_SCAN, END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 EXIF_WITHIN = 1 << 17  # bytes; the marks stand in a segment of at most 64 KB, behind one or two others
 ORIENTATION = 0x0112  # EXIF's tag
 SMALLER = ("min_height", "min_width", "min_factor")  # simplejpeg's names
@@ -54,6 +56,7 @@ def decode(
     *,
     channels: int = 3,
     at_least: tuple[int, int] | None = None,
+    rows: int | None = None,
     max_pixels: int = MAX_PIXELS,
     background: str = "white",
 ) -> Pixels:
@@ -64,6 +67,7 @@ def decode(
         channels: 1 for grey, 3 for red, green, blue.
         at_least: rows and columns that suffice: a JPEG is decoded to half its size or less where it stays as large as
             this. (Between half and whole the saving is less than nothing.)
+        rows: of the whole picture, from the top, that suffice; there may be more. Not with `at_least`.
         max_pixels: bound on h × w, seen before anything is decoded.
         background: what shines through transparent pixels.
 
@@ -79,7 +83,14 @@ def decode(
                 raise DataError("", "", f"has {width} × {height} pixels, {max_pixels} are allowed")
             if kind not in ("CMYK", "YCCK"):
                 smaller = {} if at_least is None else dict(zip(SMALLER, (*at_least, 2), strict=True))
-                pixels: Pixels = simplejpeg.decode_jpeg(data, "GRAY" if channels == 1 else "RGB", **smaller)
+                shorter = None if rows is None else _shortened(data, height, rows)
+                # One that is shortened warns of bytes too many, and `strict` would refuse it.
+                pixels: Pixels = simplejpeg.decode_jpeg(
+                    data if shorter is None else shorter,
+                    "GRAY" if channels == 1 else "RGB",
+                    strict=shorter is None,
+                    **smaller,
+                )
                 return pixels
         except ValueError:
             pass  # Pillow bears what may be borne, such as bytes too many, and refuses the rest
@@ -89,6 +100,32 @@ def decode(
             return np.array(plain(picture, channels, background)).reshape(picture.height, picture.width, channels)
         except Exception as error:  # decoders raise whatever comes to them
             raise _damaged(error) from None
+
+
+def _shortened(data: bytes, height: int, rows: int) -> bytearray | None:
+    """A JPEG that says that it ends below so many rows, which come out the same; None where that saves nothing.
+
+    The rows of a sequential JPEG are coded one after the other, and no row of a random crop lies below its lower edge.
+    One that was cut off stays as it is, so that the decoder finds that out.
+    """
+    frame, at = 0, 2
+    while data[at : at + 2] != START_OF_SCAN:
+        marker, length = data[at : at + 2], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker in SEQUENTIAL:
+            frame = at
+        if marker[:1] != b"\xff" or length < 2:
+            return None
+        at += 2 + length
+    components = data[frame + 9] if frame else 0
+    if not components or data[at + 4] != components or END_OF_IMAGE not in data[-16:]:
+        return None  # progressive, or colours one after the other, or cut off
+    unit = 8 * max(factors & 15 for factors in data[frame + 11 : frame + 11 + 3 * components : 3])
+    wanted = -(-(rows + 1) // unit) * unit  # the colours of the last row depend on the one below it
+    if wanted + unit > height:
+        return None
+    shorter = bytearray(data)
+    shorter[frame + 5 : frame + 7] = wanted.to_bytes(2, "big")
+    return shorter
 
 
 def plain(picture: Image.Image, channels: int, background: str = "white") -> Image.Image:

@@ -40,6 +40,10 @@ class Pictures:
         """The name of a sample."""
         raise NotImplementedError
 
+    def order(self, numbers: Numbers) -> Numbers:
+        """The positions (b,) of samples in the order in which they are best read."""
+        return np.arange(len(numbers))
+
     def cut(self, picture: bytes, view: View | None, drawn: NDArray[np.float64]) -> Tensor:
         """An encoded picture as uint8 (c, s, s)."""
         return (view or CentreCrop()).cut(picture, self.frame, drawn)
@@ -70,7 +74,7 @@ class Pictures:
     def batch(
         self, numbers: Numbers, view: View | None = None, drawn: NDArray[np.float64] | None = None
     ) -> dict[str, Tensor]:
-        """Many samples: `image` uint8 (b, c, s, s), `target` int64 (b,).
+        """Many samples, read in the best order: `image` uint8 (b, c, s, s), `target` int64 (b,).
 
         Raises:
             DataError: of the first that is damaged.
@@ -78,7 +82,7 @@ class Pictures:
         size, channels = self.frame.size, self.frame.channels
         images = torch.empty((len(numbers), channels, size, size), dtype=torch.uint8)
         targets = torch.empty(len(numbers), dtype=torch.int64)
-        for at, number in enumerate(numbers.tolist()):
-            one = self.sample(number, view, NOTHING if drawn is None else drawn[at])
+        for at in self.order(numbers).tolist():
+            one = self.sample(int(numbers[at]), view, NOTHING if drawn is None else drawn[at])
             images[at], targets[at] = one["image"], one["target"]
         return {"image": images, "target": targets}

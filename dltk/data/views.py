@@ -201,17 +201,30 @@ def taken(data: bytes, box: Box, frame: Frame, mirrored: bool = False) -> Tensor
         DataError: the picture is damaged or too large.
     """
     height, width = shape(data, frame.max_pixels)
-    # Decoded as small as leaves the box no fewer pixels than are wanted.
+    # Decoded as small as leaves the box no fewer pixels than are wanted, or else no further than its lower edge.
     needed = math.ceil(height * frame.size / box.height), math.ceil(width * frame.size / box.width)
-    at_least = needed if needed[0] * 2 <= height and needed[1] * 2 <= width else None
+    smaller = needed[0] * 2 <= height and needed[1] * 2 <= width
     pixels = decode(
-        data, channels=frame.channels, at_least=at_least, max_pixels=frame.max_pixels, background=frame.background
+        data,
+        channels=frame.channels,
+        at_least=needed if smaller else None,
+        rows=None if smaller else min(height, sum(_whole(box.top, box.height))),
+        max_pixels=frame.max_pixels,
+        background=frame.background,
     )
-    scale = pixels.shape[0] / height, pixels.shape[1] / width
-    top, left = round(box.top * scale[0]), round(box.left * scale[1])
-    bottom = max(top + 1, round((box.top + box.height) * scale[0]))
-    right = max(left + 1, round((box.left + box.width) * scale[1]))
-    return resized(pixels[top:bottom, left:right], frame.size, frame.size, mirrored)
+    # Of eighths, as JPEGs are decoded; the last row and column may stand for less than a whole one.
+    scale = min(8, 8 * pixels.shape[0] // height) / 8 if smaller else 1.0
+    (top, rows), (left, columns) = (
+        _whole(box.top * scale, box.height * scale),
+        _whole(box.left * scale, box.width * scale),
+    )
+    top, left = min(top, pixels.shape[0] - rows), min(left, pixels.shape[1] - columns)
+    return resized(pixels[top : top + rows, left : left + columns], frame.size, frame.size, mirrored)
+
+
+def _whole(start: float, length: float) -> tuple[int, int]:
+    """Where a side of a box begins, and its length, in whole pixels; a square stays one."""
+    return round(start), max(1, round(length))
 
 
 def resized(pixels: Pixels, height: int, width: int, mirrored: bool = False) -> Tensor:

@@ -20,9 +20,7 @@ from dltk.data.shards.dataset import Shards
 from dltk.data.shards.index import Index
 from dltk.data.shards.sets import read_set
 from dltk.errors import DataError
-from tests.data.shards.conftest import digit, photograph
-
-pytest_plugins = ["tests.data.shards.conftest"]
+from tests.data.conftest import digit, photograph
 
 
 def hashes(folder: Path) -> dict[str, str]:

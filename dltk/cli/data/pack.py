@@ -86,9 +86,8 @@ def report(made: "Packing", to: Path, as_json: bool) -> None:
     terminal.say(f"{to}: {parts} samples, {made.bytes / 1e6:,.1f} MB")
     for key, reason in made.bad:
         terminal.say(f"left out {key}: {reason}", "yellow")
-    terminal.say(
-        f"Recipes read it with data_dir={to.parent} and data: {{name: shards, folder: {to.name}, image_size: …}}"
-    )
+    if made.set.kind == "images":
+        terminal.say(f"Recipes: data_dir={to.parent}, data: {{name: shards, folder: {to.name}, image_size: …}}")
 
 
 def _samples(kind: str, source: list[Path]) -> tuple[Any, list[str] | None]:

@@ -4,6 +4,7 @@ Each class is a character; its pictures differ in font, size, place, turn, ink, 
 from (seed, class, number). It stands in for a thousand classes of photographs only in their number.
 """
 
+import functools
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,15 +43,13 @@ def prepare(source: Path | None, to: Path, settings: Settings, progress: Progres
 
 
 def _characters() -> list[str]:
-    """A thousand characters that the plain font has, and that look different at this size."""
+    """A thousand characters that at least two of the fonts have, and that look different in the plain one."""
     font = _font(0, 32)
-    empty = _glyph("\U0010fffe", font).tobytes()
     chosen: dict[bytes, str] = {}
     for low, high in RANGES:
         for code in range(low, high):
-            drawn = _glyph(chr(code), font)
-            if drawn.any() and drawn.tobytes() != empty:
-                chosen.setdefault(drawn.tobytes(), chr(code))
+            if 0 in _fonts_with(code) and len(_fonts_with(code)) > 1:
+                chosen.setdefault(_glyph(chr(code), font).tobytes(), chr(code))
     if len(chosen) < CLASSES:
         raise DataError("", "fonts", f"have {len(chosen)} characters, {CLASSES} are needed", "Reinstall matplotlib.")
     return list(chosen.values())[:CLASSES]
@@ -71,7 +70,8 @@ def _draw(character: str, generator: np.random.Generator) -> np.ndarray:
     """One picture, uint8 (64, 64, 3)."""
     from PIL import Image, ImageDraw
 
-    font = _font(int(generator.integers(len(FONTS))), int(generator.integers(28, 46)))
+    fonts = _fonts_with(ord(character))
+    font = _font(fonts[int(generator.integers(len(fonts)))], int(generator.integers(28, 46)))
     canvas = Image.new("L", (SIZE, SIZE))
     left, top, right, bottom = font.getbbox(character)
     shift = generator.uniform(-5, 5, 2)
@@ -86,12 +86,25 @@ def _draw(character: str, generator: np.random.Generator) -> np.ndarray:
     return picture.clip(0, 255).round().astype(np.uint8)
 
 
+@functools.cache
+def _fonts_with(code: int) -> list[int]:
+    """The fonts that have a character; the others would draw an empty box."""
+    from matplotlib.font_manager import get_font
+
+    return [number for number in range(len(FONTS)) if get_font(_path(number)).get_char_index(code)]
+
+
+@functools.cache
 def _font(number: int, size: int) -> Any:
-    import matplotlib
     from PIL import ImageFont
 
-    path = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{FONTS[number]}.ttf")
-    return ImageFont.truetype(str(path), size)
+    return ImageFont.truetype(_path(number), size)
+
+
+def _path(number: int) -> str:
+    import matplotlib
+
+    return str(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{FONTS[number]}.ttf"))
 
 
 def _glyph(character: str, font: Any) -> np.ndarray:

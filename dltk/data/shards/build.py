@@ -61,7 +61,7 @@ def scan_shard(url: str, *, allow_pipe: bool = False) -> Scanned:
     fields: set[str] = set()
     with stream(url, allow_pipe=allow_pipe) as source:
         hashing = _Hashing(source)
-        for member in scan(hashing, url, LABELS):  # type: ignore[arg-type]
+        for member in scan(hashing, url, LABELS):
             key, extension = _named(member, url)
             if not keys or key != keys[-1]:
                 offsets.append(member.start)

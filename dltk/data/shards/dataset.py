@@ -3,9 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dltk.data.decode import MAX_PIXELS
 from dltk.data.pictures import Pictures
@@ -14,7 +12,7 @@ from dltk.data.shards.cache import GB, Cache
 from dltk.data.shards.fields import PICTURES, label
 from dltk.data.shards.reader import ShardReader
 from dltk.data.shards.sets import index_of
-from dltk.data.views import Frame, View
+from dltk.data.views import Frame
 from dltk.errors import DataError
 
 
@@ -103,14 +101,9 @@ class Shards(Pictures):
             raise DataError("", "cls", f"class {found} of {len(self.classes)}")
         return found
 
-    def batch(
-        self, numbers: Numbers, view: View | None = None, drawn: NDArray[np.float64] | None = None
-    ) -> dict[str, Tensor]:
-        """Many samples, read in the order in which they lie: `image` uint8 (b, c, s, s), `target` int64 (b,)."""
-        order = self._reader.order(numbers)
-        batch = super().batch(numbers[order], view, None if drawn is None else drawn[order])
-        back = torch.from_numpy(np.argsort(order))
-        return {name: values[back] for name, values in batch.items()}
+    def order(self, numbers: Numbers) -> Numbers:
+        """The positions (b,) of samples in the order in which they lie."""
+        return self._reader.order(numbers)
 
     def _cache(self, folder: str | None, room: float, allow_pipe: bool) -> Cache | None:
         if folder is None:

@@ -101,6 +101,11 @@ class Index:
         shards = np.searchsorted(self._ends, numbers, side="right")
         return shards, self.offsets[numbers].astype(np.int64), self.sizes[numbers].astype(np.int64)
 
+    def lies(self, number: int) -> tuple[int, int, int]:
+        """Shard, first byte and bytes of one sample."""
+        shard = int(self._ends.searchsorted(number, side="right"))
+        return shard, int(self.offsets[number]), int(self.sizes[number])
+
     def first(self, shard: int) -> int:
         """The number of a shard's first sample."""
         return int(self._ends[shard] - self.counts[shard])
@@ -127,7 +132,7 @@ class Index:
         try:
             if os.path.getsize(path) == 0:
                 return np.empty(0, np.dtype(kind))
-            mapped = np.memmap(path, mode="r", dtype="u1") if name == "keys" else _mapped(path)
+            mapped = np.memmap(path, mode="r", dtype="u1").view(np.ndarray) if name == "keys" else _mapped(path)
         except (OSError, ValueError) as error:
             raise DataError(path, "", f"cannot be read ({error})", "Make the index again: `dltk data index`.") from None
         if mapped.dtype != np.dtype(kind) or (count is not None and mapped.shape != (count,)):
@@ -309,4 +314,5 @@ def _mapped(path: Path) -> Any:
             raise ValueError("it holds Python objects")
         if 0 in shape:
             return np.empty(shape, dtype)
-        return np.memmap(path, mode="r", dtype=dtype, shape=shape, offset=file.tell())
+        # As a plain array: looking up one number in numpy's own class for maps takes several times as long.
+        return np.memmap(path, mode="r", dtype=dtype, shape=shape, offset=file.tell()).view(np.ndarray)

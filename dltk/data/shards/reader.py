@@ -47,20 +47,22 @@ class ShardReader:
         Raises:
             DataError: the shard is missing, cut off, or not what was indexed.
         """
-        (shard,), (offset,), (size,) = (values.tolist() for values in self.index.locate(np.asarray([number])))
-        where = f"{self.index.name(shard)}: {self.index.keys[number]}"
+        shard, offset, size = self.index.lies(number)
+        key = self.index.keys[number]
         if size > MAX_SAMPLE:
-            raise DataError(where, "", f"is {size:,} bytes long, {MAX_SAMPLE:,} are allowed")
+            raise DataError(
+                f"{self.index.name(shard)}: {key}", "", f"is {size:,} bytes long, {MAX_SAMPLE:,} are allowed"
+            )
         block = os.pread(self._file(shard), size, offset)
         if len(block) != size:
             raise self._changed(shard, number)
         try:
-            key, found = members(block, where)
+            found, fields = members(block, key)
         except DataError:
             raise self._changed(shard, number) from None
-        if key != self.index.keys[number]:
+        if found != key:
             raise self._changed(shard, number)
-        return {extension: bytes(contents) for extension, contents in found.items()}
+        return fields
 
     def order(self, numbers: Numbers) -> Numbers:
         """The positions (b,) of samples in the order in which they lie, so that a disk reads forwards."""

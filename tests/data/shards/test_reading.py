@@ -21,7 +21,7 @@ from dltk.data.shards.source import expand
 from dltk.data.shards.writer import write_shard
 from dltk.data.views import RandomResizedCrop
 from dltk.errors import DataError
-from tests.data.shards.conftest import photograph
+from tests.data.conftest import photograph
 
 Copy = Callable[[], Path]
 
