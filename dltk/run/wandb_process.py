@@ -59,8 +59,11 @@ class Conversation:
 
     def finish(self, request: dict[str, Any]) -> None:
         """Ends the run; its time limit is the training's, plus what a late answer needs."""
+        import wandb
+
         _leave_after(request["timeout"] + 5.0)
         self.run.finish(exit_code=request["exit_code"])
+        wandb.teardown()  # waits for the service, which writes the last lines only when it ends
 
 
 def main() -> None:

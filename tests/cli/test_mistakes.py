@@ -19,7 +19,7 @@ from tests.cli.conftest import ROOT, Command
         (["show", "lenet5", "--settings", "modl"], "Did you mean 'model'?"),
         (
             ["show", "mlp_digits", "--settings", "data.augment"],
-            "--settings: data.augment is none, which has no settings. Choose one of data.augment=affine.\n",
+            "--settings: data.augment is none, which has no settings. Choose one of data.augment=affine, data.augment=",
         ),
         (
             ["validate", "lenet5_digits", "optimizer.groups=[{match: c1, lrr: 0.1}]"],
