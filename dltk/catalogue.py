@@ -65,6 +65,12 @@ def _table(*rows: Any) -> dict[str, Any]:
 
 
 CLASS_METRICS = ("loss", "top1_error", "top5_error")
+KRIZHEVSKY_2012 = (
+    "Krizhevsky, Sutskever, Hinton, ImageNet classification with deep convolutional neural networks, NIPS 2012"
+)
+SERMANET_2014 = "Sermanet et al., OverFeat: integrated recognition, localization and detection, ICLR 2014"
+SIMONYAN_2015 = "Simonyan, Zisserman, Very deep convolutional networks for large-scale image recognition, ICLR 2015"
+SZEGEDY_2014 = "Szegedy et al., Going deeper with convolutions, CVPR 2015, arXiv 1409.4842"
 LECUN_1998 = "LeCun, Bottou, Bengio, Haffner, Gradient-based learning applied to document recognition, Proc. IEEE 1998"
 
 MODELS: dict[str, Architecture] = _table(
@@ -107,6 +113,86 @@ MODELS: dict[str, Architecture] = _table(
         paper=LECUN_1998 + " (ref. 42)",
         parameters=60850,
         settings={"num_classes": 10},
+    ),
+    Architecture(
+        name="alexnet",
+        target="dltk.models.alexnet:AlexNet",
+        task="classification",
+        paper=KRIZHEVSKY_2012 + " (ref. 1)",
+        parameters=60_965_224,
+        settings={"num_classes": 1000},
+    ),
+    Architecture(
+        name="overfeat_fast",
+        target="dltk.models.overfeat:OverFeatFast",
+        task="classification",
+        paper=SERMANET_2014 + " (ref. 63, fast)",
+        parameters=145_920_872,
+        settings={"num_classes": 1000},
+    ),
+    Architecture(
+        name="overfeat_accurate",
+        target="dltk.models.overfeat:OverFeatAccurate",
+        task="classification",
+        paper=SERMANET_2014 + " (ref. 63, accurate)",
+        parameters=144_656_488,
+        settings={"num_classes": 1000},
+    ),
+    Architecture(
+        name="vgg11",
+        target="dltk.models.vgg:VGG11",
+        task="classification",
+        paper=SIMONYAN_2015 + " (ref. 65, configuration A)",
+        parameters=132_863_336,
+        settings={"num_classes": 1000},
+    ),
+    Architecture(
+        name="vgg11_lrn",
+        target="dltk.models.vgg:VGG11LRN",
+        task="classification",
+        paper=SIMONYAN_2015 + " (ref. 65, configuration A-LRN)",
+        parameters=132_863_336,
+        settings={"num_classes": 1000},
+    ),
+    Architecture(
+        name="vgg13",
+        target="dltk.models.vgg:VGG13",
+        task="classification",
+        paper=SIMONYAN_2015 + " (ref. 65, configuration B)",
+        parameters=133_047_848,
+        settings={"num_classes": 1000},
+    ),
+    Architecture(
+        name="vgg16c",
+        target="dltk.models.vgg:VGG16C",
+        task="classification",
+        paper=SIMONYAN_2015 + " (ref. 65, configuration C)",
+        parameters=133_638_952,
+        settings={"num_classes": 1000},
+    ),
+    Architecture(
+        name="vgg16",
+        target="dltk.models.vgg:VGG16",
+        task="classification",
+        paper=SIMONYAN_2015 + " (ref. 65, configuration D)",
+        parameters=138_357_544,
+        settings={"num_classes": 1000},
+    ),
+    Architecture(
+        name="vgg19",
+        target="dltk.models.vgg:VGG19",
+        task="classification",
+        paper=SIMONYAN_2015 + " (ref. 65, configuration E)",
+        parameters=143_667_240,
+        settings={"num_classes": 1000},
+    ),
+    Architecture(
+        name="googlenet",
+        target="dltk.models.googlenet:GoogLeNet",
+        task="classification",
+        paper=SZEGEDY_2014 + " (ref. 4)",
+        parameters=13_378_280,  # 6,998,552 without the auxiliary classifiers
+        settings={"num_classes": 1000},
     ),
 )
 

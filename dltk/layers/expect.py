@@ -11,6 +11,12 @@ def at_least(key: str, value: float, least: float, why: str) -> None:
         raise ValueError(f"{key} is {value}, {why}. Set at least {least}")
 
 
+def probability(key: str, value: float) -> None:
+    """Raise ValueError where a setting is no probability of dropping a unit."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{key} is {value}, the probability of dropping a unit. Set 0 or more, and below 1")
+
+
 def image_shape(image: Sequence[int]) -> tuple[int, int, int]:
     """A setting `image` as (channels, rows, columns); ValueError where it is none."""
     if len(image) != 3 or min(image) < 1:
@@ -24,3 +30,11 @@ def images_of(images: Tensor, shape: tuple[int, int, int], remedy: str) -> None:
     if images.dim() != 4 or tuple(images.shape[1:]) != shape:
         c, h, w = shape
         raise ValueError(f"images are {tuple(images.shape)}, the network takes (b, {c}, {h}, {w}). {remedy}")
+
+
+def not_smaller(images: Tensor, shape: tuple[int, int, int]) -> None:
+    """Raise ValueError where images have other channels than (c, h, w), or fewer rows or columns."""
+    c, h, w = shape
+    fits = images.dim() == 4 and images.shape[1] == c and images.shape[2] >= h and images.shape[3] >= w
+    if not fits:
+        raise ValueError(f"images are {tuple(images.shape)}. Give images of {c} channels, {h} x {w} pixels or more")

@@ -1,0 +1,26 @@
+"""First weights of networks of rectifiers: as wide as the paper says, or as wide as the number of inputs asks for.
+
+`he`: He, Zhang, Ren, Sun, "Delving deep into rectifiers", ICCV (2015), section 2.2: N(0, 2/F) for units with F inputs,
+which keeps the size of signals from layer to layer where half of them are cut off.
+
+`glorot`: Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS (2010),
+equation 16: U(-w, w) with w^2 = 6 / (F + G) for units with F inputs whose own activity is read G times.
+"""
+
+import torch
+from torch import nn
+
+
+def normal(parameter: nn.Parameter, std: float, generator: torch.Generator | None) -> None:
+    """Draw weights in place from N(0, std^2)."""
+    nn.init.normal_(parameter, std=std, generator=generator)
+
+
+def he(parameter: nn.Parameter, generator: torch.Generator | None) -> None:
+    """Draw the weights (n, F) or (n, F/places, rows, columns) of a layer in place from N(0, 2/F)."""
+    nn.init.normal_(parameter, std=(2 / parameter[0].numel()) ** 0.5, generator=generator)
+
+
+def glorot(parameter: nn.Parameter, generator: torch.Generator | None) -> None:
+    """Draw the weights of a layer in place from U(-w, w) with w^2 = 6 / (F + G)."""
+    nn.init.xavier_uniform_(parameter, generator=generator)
