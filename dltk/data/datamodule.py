@@ -19,6 +19,7 @@ from dltk.data.plan import Plan
 from dltk.data.splits import SPLITS
 from dltk.data.token_plan import TokenPlan
 from dltk.data.transforms import Transform
+from dltk.data.views import Middle, Whole
 from dltk.errors import DataError
 
 MAX_AUTO_WORKERS = 8
@@ -208,18 +209,30 @@ class DataModule(lightning.LightningDataModule):
         """As `test_dataloader`."""
         return self.eval_dataloader("test")
 
-    def eval_dataloader(self, split: str, *, rank: int | None = None, world: int | None = None) -> EvalLoader:
-        """One rank's share of any split, in its natural order; by default the rank of the trainer attached."""
+    def eval_dataloader(
+        self, split: str, *, rank: int | None = None, world: int | None = None, view: Middle | Whole | None = None
+    ) -> EvalLoader:
+        """One rank's share of any split, in its natural order.
+
+        Args:
+            split: train, val or test.
+            rank: this process's number; default: that of the trainer attached.
+            world: processes, all on this machine; default: those of the trainer attached.
+            view: how encoded pictures are read; default: as the data set does by itself.
+        """
         my_rank, my_world, accumulate = self._place()
         rank, world = my_rank if rank is None else rank, my_world if world is None else world
         dataset = self.part(split)
+        batch = self.eval_batch or 2 * max(1, self.batch // (world * accumulate))
+        if view is not None:  # no more bytes than in a batch of the data set's own images
+            batch = max(1, batch * dataset.frame.size**2 // view.pixels)
         loader = EvalLoader(
-            Reader(dataset, keys_of(dataset, split)),
+            Reader(dataset, keys_of(dataset, split), augment=view),
             len(dataset),
-            batch=self.eval_batch or 2 * max(1, self.batch // (world * accumulate)),
+            batch=batch,
             rank=rank,
             world=world,
-            workers=self._worker_count(),
+            workers=self._worker_count(world),
             damage=self.damage,
             pin=self._pin(),
         )
@@ -256,12 +269,14 @@ class DataModule(lightning.LightningDataModule):
         """Micro-batches consumed of what Lightning calls an epoch."""
         return 0 if self.trainer is None else self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
-    def _worker_count(self) -> int:
+    def _worker_count(self, processes: int | None = None) -> int:
+        """Workers of this rank, where so many processes share the machine; default: the trainer's."""
         if self.workers != "auto":
             return self.workers
         if getattr(self.dataset, "in_memory", False):
             return 0
-        processes = 1 if self.trainer is None else self.trainer.num_devices
+        if processes is None:
+            processes = 1 if self.trainer is None else self.trainer.num_devices
         return max(1, min(MAX_AUTO_WORKERS, _cores() // processes - 1))
 
     def _pin(self) -> bool:

@@ -124,8 +124,15 @@ def keys_of(dataset: Any, split: str) -> Sequence[str]:
     return keys
 
 
-def readable(dataset: Any, numbers: Iterable[int] | None = None) -> Iterator[Mapping[str, Any]]:
+def readable(
+    dataset: Any, numbers: Iterable[int] | None = None, *, read: Callable[[int], Mapping[str, Any]] | None = None
+) -> Iterator[Mapping[str, Any]]:
     """The samples that are not damaged, of those given; by default of the first thousand.
+
+    Args:
+        dataset: map style.
+        numbers: of the samples.
+        read: one of them; default: as the data set does by itself.
 
     Raises:
         DataError: all of them are damaged.
@@ -135,7 +142,7 @@ def readable(dataset: Any, numbers: Iterable[int] | None = None) -> Iterator[Map
     for number in chosen:
         tried += 1
         try:
-            sample = dataset[number]
+            sample = dataset[number] if read is None else read(number)
         except (DataError, OSError) as error:
             reason = reason or str(error)
             continue

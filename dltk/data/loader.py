@@ -184,9 +184,9 @@ class Reader:
             self._hashes = hash_keys(self.keys)
         return self._hashes[numbers]
 
-    def _samples(self, numbers: Numbers, drawn: NDArray[np.float64] | None) -> tuple[dict[str, Tensor], dict[int, str]]:
+    def _samples(self, numbers: Numbers, drawn: NDArray[np.float64] | None) -> tuple[dict[str, Any], dict[int, str]]:
         """The tensors of the samples, and the damaged ones' positions in the batch with the reason."""
-        if hasattr(self.dataset, "batch"):
+        if hasattr(self.dataset, "batch") and not self._seen_otherwise():
             more = () if drawn is None else (self.view, drawn)
             with contextlib.suppress(DataError, OSError):  # then one by one, to learn which
                 return dict(self.dataset.batch(numbers, *more)), {}
@@ -208,18 +208,34 @@ class Reader:
     def _make_blank(self, samples: Sequence[Mapping[str, Any] | None]) -> Mapping[str, Any]:
         """A sample of zeros, shaped as the data set's others."""
         if self._blank is None:
-            whole = next((sample for sample in samples if sample is not None), None) or next(readable(self.dataset))
-            self._blank = {name: torch.zeros_like(torch.as_tensor(value)) for name, value in whole.items()}
+            read = (lambda number: self.dataset.sample(number, self.view)) if self._seen_otherwise() else None
+            found = next((sample for sample in samples if sample is not None), None)
+            whole = found or next(readable(self.dataset, read=read))
+            self._blank = {name: _zeros(value) for name, value in whole.items()}
         return self._blank
 
+    def _seen_otherwise(self) -> bool:
+        """Whether an evaluation's view reads pictures of other sizes than the data set's own, or several of each."""
+        return self.view is not None and self.view.uniforms == 0
 
-def collate(samples: Sequence[Any]) -> dict[str, Tensor]:
-    """Samples to a batch: tensors and arrays are stacked, whole numbers become int64, other numbers float32."""
+
+def _zeros(value: Any) -> Any:
+    """A field of a sample, all zeros."""
+    return [_zeros(one) for one in value] if isinstance(value, list) else torch.zeros_like(torch.as_tensor(value))
+
+
+def collate(samples: Sequence[Any]) -> dict[str, Any]:
+    """Samples to a batch: tensors and arrays are stacked, whole numbers become int64, other numbers float32.
+
+    A list of tensors stays one for each sample: they may differ in shape.
+    """
     columns = {name: [sample[name] for sample in samples] for name in samples[0]}
     return {name: _stack(values) for name, values in columns.items()}
 
 
-def _stack(values: list[Any]) -> Tensor:
+def _stack(values: list[Any]) -> Any:
+    if isinstance(values[0], list) and values[0] and isinstance(values[0][0], Tensor):
+        return values
     if all(isinstance(value, int) for value in values):
         return torch.tensor(values, dtype=torch.int64)
     if all(isinstance(value, float) for value in values):

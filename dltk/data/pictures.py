@@ -44,12 +44,12 @@ class Pictures:
         """The positions (b,) of samples in the order in which they are best read."""
         return np.arange(len(numbers))
 
-    def cut(self, picture: bytes, view: View | None, drawn: NDArray[np.float64]) -> Tensor:
-        """An encoded picture as uint8 (c, s, s)."""
+    def cut(self, picture: bytes, view: View | None, drawn: NDArray[np.float64]) -> Tensor | list[Tensor]:
+        """An encoded picture as the view gives it, uint8 (c, s, s) but in some evaluations."""
         return (view or CentreCrop()).cut(picture, self.frame, drawn)
 
     def sample(self, number: int, view: View | None = None, drawn: NDArray[np.float64] = NOTHING) -> dict[str, Any]:
-        """One sample: `image` uint8 (c, s, s), `target` int.
+        """One sample: `image` uint8 (c, s, s), or as the view gives it, `target` int.
 
         Args:
             number: of the sample.

@@ -52,11 +52,14 @@ class Box(NamedTuple):
 
 
 class View(Protocol):
-    """What the data settings' `augment` may be for pictures that are decoded for each sample."""
+    """What the data settings' `augment` may be for pictures that are decoded for each sample.
+
+    Those of evaluations draw no numbers, and may give pictures of other sizes, or several of each.
+    """
 
     uniforms: int
 
-    def cut(self, data: bytes, frame: Frame, drawn: Drawn) -> Tensor:
+    def cut(self, data: bytes, frame: Frame, drawn: Drawn) -> Tensor | list[Tensor]:
         """A file's bytes to uint8 (c, s, s).
 
         Raises:
@@ -235,13 +238,65 @@ def resized(pixels: Pixels, height: int, width: int, mirrored: bool = False) -> 
     return image.flip(2) if mirrored else image
 
 
-def rescaled(data: bytes, shorter: int, *, channels: int = 3, max_pixels: int = MAX_PIXELS) -> Tensor:
-    """A whole picture, its shorter side resized, as uint8 (c, h, w): for dense evaluation."""
+class Middle:
+    """The middle square of a picture whose shorter side is resized to other than the data's sizes, in evaluation.
+
+    Args:
+        size: rows and columns of the square.
+        resize: length of the shorter side.
+    """
+
+    uniforms = 0
+
+    def __init__(self, size: int, resize: int) -> None:
+        assert size <= resize, f"a square of {size} in {resize}"
+        self.size, self.resize = size, resize
+
+    def cut(self, data: bytes, frame: Frame, drawn: Drawn) -> Tensor:
+        """A file's bytes to uint8 (c, size, size)."""
+        return CentreCrop().cut(data, frame._replace(size=self.size, resize=self.resize), drawn)
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels are read of a picture."""
+        return self.size**2
+
+
+class Whole:
+    """Whole pictures, resized to one or several scales, in evaluation.
+
+    Args:
+        scales: lengths of the shorter side.
+    """
+
+    uniforms = 0
+
+    def __init__(self, scales: Sequence[int]) -> None:
+        self.scales = tuple(scales)
+
+    def cut(self, data: bytes, frame: Frame, drawn: Drawn) -> list[Tensor]:
+        """A file's bytes to one uint8 (c, h, w) for each scale."""
+        return [
+            rescaled(data, scale, channels=frame.channels, max_pixels=frame.max_pixels, background=frame.background)
+            for scale in self.scales
+        ]
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels are read of a picture of 4 by 3."""
+        return sum(scale**2 * 4 // 3 for scale in self.scales)
+
+
+def rescaled(
+    data: bytes, shorter: int, *, channels: int = 3, max_pixels: int = MAX_PIXELS, background: str = "white"
+) -> Tensor:
+    """A whole picture, its shorter side resized, as uint8 (c, h, w)."""
     height, width = shape(data, max_pixels)
     unit = shorter / min(height, width)
     size = round(height * unit), round(width * unit)
     at_least = size if size[0] * 2 <= height and size[1] * 2 <= width else None
-    return resized(decode(data, channels=channels, at_least=at_least, max_pixels=max_pixels), *size)
+    pixels = decode(data, channels=channels, at_least=at_least, max_pixels=max_pixels, background=background)
+    return resized(pixels, *size)
 
 
 def ten_crops(images: Tensor, size: int) -> Tensor:

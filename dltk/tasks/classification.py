@@ -8,11 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dltk.metrics import target_rank
+from dltk.tasks.protocols import Scores
 from dltk.tasks.task import Batch, Procedure, Task
 
 
 class Classification(Task):
     """Trains a network that gives class scores, and measures top-1 and top-5 error.
+
+    A network may have auxiliary classifiers: while training it gives a tuple, its scores first and theirs behind. Their
+    losses are added by `auxiliary_weight`; the errors are those of its own scores.
 
     Losses of one sample with scores y and right class c:
 
@@ -22,13 +26,15 @@ class Classification(Task):
     - `map`: d_c + log(exp(-rubbish) + sum over k of exp(-d_k)) with distances d = -y (LeCun et al. 1998, equation 9).
 
     Args:
-        model: the network; images (b, c, h, w) to scores (b, k).
+        model: the network; images (b, c, h, w) to scores (b, k), or while training to several.
         loss: which of the losses above.
         mean: what is subtracted from the pixels, for each channel or for all (pixels run from 0 to 1).
         std: what the pixels are divided by, for each channel or for all.
         target_on: target of the right class for the squared error.
         target_off: target of the other classes for the squared error.
         rubbish: distance of the imagined class of everything that is no digit, for `map`.
+        auxiliary_weight: of the loss of each auxiliary classifier, where the network has some (Szegedy et al. 2015,
+            section 5).
         procedure: optimiser, schedule, clipping, seed.
     """
 
@@ -45,17 +51,23 @@ class Classification(Task):
         target_on: float = 1.0,
         target_off: float = 0.0,
         rubbish: float = 1.0,
+        auxiliary_weight: float = 0.3,
         procedure: Procedure | None = None,
     ) -> None:
         super().__init__(model, procedure)
         if min(std) <= 0:
             raise ValueError(f"std is {list(std)}, a scale. Set numbers above 0")
+        if auxiliary_weight < 0:
+            raise ValueError(f"auxiliary_weight is {auxiliary_weight}, a share of a loss. Set 0 or more")
         self.loss, self.target_on, self.target_off, self.rubbish = loss, target_on, target_off, rubbish
+        self.auxiliary_weight = auxiliary_weight
         # (x / 255 - mean) / std as one multiplication and one addition, on the device.
         scale = 1 / (255 * torch.tensor(std)).view(-1, 1, 1)  # (c or 1, 1, 1)
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", -torch.tensor(mean).view(-1, 1, 1) / torch.tensor(std).view(-1, 1, 1), False)
         self.num_classes: int | None = None
+        self.auxiliaries = 0  # auxiliary classifiers that took part in the last loss
+        self.averaged: Scores | None = None  # set by an evaluation that sees more of a picture than its middle
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (b, c, h, w), bytes, to class scores (b, k)."""
@@ -70,9 +82,19 @@ class Classification(Task):
 
     def measure(self, batch: Batch) -> dict[str, Any]:
         """Loss and errors of one micro-batch, as sums."""
-        targets, weight = batch["target"], batch["weight"]
-        scores = self.model(self.pixels(batch["image"], batch.get("colour"))).float()  # (b, k)
-        losses = self.losses(scores, targets)  # (b,)
+        if self.averaged is not None:
+            return self.measured(self.averaged(self, batch["image"]), batch["target"], batch["weight"])
+        made = self.model(self.pixels(batch["image"], batch.get("colour")))
+        scores, *auxiliary = (each.float() for each in (made if isinstance(made, tuple) else (made,)))  # each (b, k)
+        losses = self._joint_losses(scores, auxiliary, batch["target"])  # (b,)
+        return self._sums(scores, losses, batch["target"], batch["weight"])
+
+    def measured(self, logs: Tensor, targets: Tensor, weight: Tensor) -> dict[str, Any]:
+        """What `measure` gives, of log-probabilities (b, k): the loss is the right class's with its sign turned."""
+        return self._sums(logs, F.nll_loss(logs, targets, reduction="none"), targets, weight)
+
+    def _sums(self, scores: Tensor, losses: Tensor, targets: Tensor, weight: Tensor) -> dict[str, Any]:
+        """Scores (b, k), losses (b,), right classes (b,) and weights (b,) as sums."""
         rank = target_rank(scores.detach(), targets)  # (b,)
         total = weight.sum()
         measures = {
@@ -86,6 +108,14 @@ class Classification(Task):
             measures["top5_error"] = (100.0 * ((rank >= 5) * weight).sum(), total)
         return measures
 
+    def _joint_losses(self, scores: Tensor, auxiliary: list[Tensor], targets: Tensor) -> Tensor:
+        """The losses (b,) of scores (b, k), and those of auxiliary scores, each (b, k), by their weight."""
+        self.auxiliaries = len(auxiliary)
+        losses = self.losses(scores, targets)
+        for others in auxiliary:
+            losses = losses + self.auxiliary_weight * self.losses(others, targets)
+        return losses
+
     def losses(self, scores: Tensor, targets: Tensor) -> Tensor:
         """Scores (b, k) and right classes (b,) to the loss of each sample (b,)."""
         if self.loss == "cross_entropy":
@@ -98,7 +128,7 @@ class Classification(Task):
         return own + torch.logsumexp(torch.cat([scores, rubbish], dim=1), dim=1)
 
     def probabilities(self, scores: Tensor) -> Tensor:
-        """Scores (b, k) to probabilities of the classes (b, k), as the loss means them.
+        """Scores (b, k, …) to probabilities of the classes (b, k, …), as the loss means them.
 
         The cross-entropy means a softmax, and so does `map` with its distances. A network trained by squared error
         estimates probabilities by its outputs themselves, off being 0 and on 1; they are cut to that and made to sum
@@ -109,6 +139,14 @@ class Classification(Task):
         shares = ((scores.float() - self.target_off) / (self.target_on - self.target_off)).clamp(1e-6, 1)
         return shares / shares.sum(1, keepdim=True)
 
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        """Scores (b, k, …) to the logarithms of `probabilities` (b, k, …)."""
+        if self.loss != "squared_error":
+            return torch.log_softmax(scores.float(), dim=1)
+        return self.probabilities(scores).log()
+
     def expected_loss(self) -> float | None:
-        """ln k for the cross-entropy of an untrained network; unknown for the others."""
-        return math.log(self.num_classes) if self.loss == "cross_entropy" and self.num_classes else None
+        """ln k for each cross-entropy of an untrained network; unknown for the other losses."""
+        if self.loss != "cross_entropy" or not self.num_classes:
+            return None
+        return (1 + self.auxiliaries * self.auxiliary_weight) * math.log(self.num_classes)
