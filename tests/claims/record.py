@@ -1,7 +1,8 @@
 """Train recipes with several seeds and write down what came out: `python tests/claims/record.py recipes/*.yaml`.
 
 `results.json` beside this file holds for each recipe the values by seed, their mean and 95 % interval, and how they
-were made: command, commit, machine, hash of the resolved recipe. Finished seeds are not trained again.
+were made: command, commit, machine, the settings that can change the result and their hash. Finished seeds are not
+trained again.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,23 @@ def results() -> dict[str, dict[str, Any]]:
     return json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
 
 
+def counted(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a checked recipe that can change its result, by dotted key."""
+    every = recipe.difference({}, settings)
+    return {key: value for key, _, value in every if not recipe.harmless(key) and key != "train.seed"}
+
+
+def out_of_date(record: Mapping[str, Any], loaded: recipe.Recipe) -> list[str]:
+    """The settings in which a recipe is no longer the one that was measured.
+
+    A setting that dltk did not have then does not count where it stands at its default, which means what was done
+    before there was a choice.
+    """
+    then, now = record["settings"], counted(loaded.settings)
+    new = {key for key in now if key not in then and loaded.origin[key] == "default"}
+    return sorted(key for key in then.keys() | now.keys() if key not in new and then.get(key) != now.get(key))
+
+
 def recorded(path: Path, seeds: int, runs_dir: Path) -> dict[str, Any]:
     """Train what is missing of a recipe's seeds; the record."""
     arguments = ["train", path.as_posix(), "--seeds", str(seeds), f"runs_dir={runs_dir}", "log.wandb=disabled"]
@@ -41,6 +60,7 @@ def recorded(path: Path, seeds: int, runs_dir: Path) -> dict[str, Any]:
     seconds = [(run.summary() or {})["seconds"] for run in runs]
     return {
         "recipe": recipe.recipe_hash(chosen.settings),
+        "settings": counted(chosen.settings),
         "metric": claim.metric,
         "protocol": claim.protocol,
         "values": {str(seed): value for seed, value in values.items()},

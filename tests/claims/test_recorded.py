@@ -7,7 +7,7 @@ import pytest
 
 from dltk import recipe
 from dltk.run.claim import Claim, verdict
-from tests.claims.record import results
+from tests.claims.record import counted, out_of_date, results
 
 
 def measured() -> list[Path]:
@@ -22,15 +22,27 @@ def test_claims_were_measured() -> None:
 
 @pytest.mark.parametrize("path", measured(), ids=lambda path: path.stem)
 def test_record_belongs_to_the_recipe(path: Path) -> None:
-    settings = recipe.load(path, check_model=False).settings
+    loaded = recipe.load(path, check_model=False)
     record: dict[str, Any] | None = results().get(path.stem)
     again = f"record it with `python tests/claims/record.py {path.name}`"
     assert record is not None, f"{path.name} was never measured: {again}"
-    assert record["recipe"] == recipe.recipe_hash(settings), f"the record of {path.name} is stale: {again}"
-    claim = Claim(**settings["claim"])
+    changed = out_of_date(record, loaded)
+    assert not changed, f"the record of {path.name} is stale, for {', '.join(changed)} changed: {again}"
+    claim = Claim(**loaded["claim"])
     assert record["protocol"] == claim.protocol
     assert record["metric"] == claim.metric
     assert verdict(list(record["values"].values()), claim).text == "PASS"
+
+
+def test_a_change_makes_a_record_stale_and_a_new_default_does_not() -> None:
+    path = recipe.find("lenet5_digits")
+    loaded = recipe.load(path, check_model=False)
+    record = {"settings": counted(loaded.settings)}
+    assert out_of_date(record, loaded) == []
+    assert out_of_date(record, recipe.load(path, "train.epochs=99", check_model=False)) == ["train.epochs"]
+    before = {"settings": {key: value for key, value in record["settings"].items() if key != "train.ema"}}
+    assert out_of_date(before, loaded) == []
+    assert out_of_date(before, recipe.load(path, "train.ema=0.9", check_model=False)) == ["train.ema"]
 
 
 def test_the_article_s_order_of_methods_on_mnist() -> None:
