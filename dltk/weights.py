@@ -64,20 +64,22 @@ def load_weights(task: Task, state: Mapping[str, Any]) -> None:
             parameters[name].copy_(value)
 
 
-def start_from(model: nn.Module, source: str, beginnings: Mapping[str, str]) -> Started:
+def start_from(model: nn.Module, source: str, beginnings: Mapping[str, str | None]) -> Started:
     """Put weights of another run or file into a network.
 
     Args:
         model: is changed in place.
         source: a run folder, or a file of tensors (safetensors, or saved by torch).
-        beginnings: names there to names here; each stands for all names that begin with it.
+        beginnings: names there to names here, None for what is left there; each stands for all names that begin with
+            it.
 
     Raises:
         LaunchError: the weights cannot be read.
         RecipeError: none of them fits.
     """
     found, digest = read_weights(Path(source))
-    renamed = {_renamed(name, beginnings): value for name, value in found.items()}
+    names = {name: _renamed(name, beginnings) for name in found}
+    renamed = {here: found[there] for there, here in names.items() if here is not None}
     own = model.state_dict()
     fitting = {name: value for name, value in renamed.items() if name in own and own[name].shape == value.shape}
     if not fitting:
@@ -103,11 +105,11 @@ def freeze(model: nn.Module, patterns: Iterable[str]) -> None:
             parameter.requires_grad_(False)
 
 
-def _renamed(name: str, beginnings: Mapping[str, str]) -> str:
-    """A name of the source as the network calls it: the first beginning that fits is replaced."""
+def _renamed(name: str, beginnings: Mapping[str, str | None]) -> str | None:
+    """A name of the source as the network calls it: the first beginning that fits is replaced. None: left out."""
     for there, here in beginnings.items():
         if name == there or name.startswith(f"{there}."):
-            return here + name[len(there) :]
+            return None if here is None else here + name[len(there) :]
     return name
 
 

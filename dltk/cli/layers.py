@@ -54,37 +54,47 @@ def count(model: nn.Module) -> int:
 
 
 def trace(model: nn.Module, image: Sequence[int] | None) -> list[Layer]:
-    """The layers in the order in which one image passes them; those it does not reach come last.
+    """The layers in the order in which one image passes them; those of training alone behind, then the rest.
 
     Args:
         model: on any device.
         image: channels, rows and columns of an image; None: nothing is run, and the outputs stay unknown.
     """
-    found: dict[nn.Module, Layer] = {}
+    labels = paper_names(model)
+    found = {
+        module: Layer(name, type(module).__name__, parameters, labels.get(name, ""))
+        for name, module, parameters in _own(model)
+    }
     order: list[Layer] = []
-    labels = _labels(model)
-    for name, module, parameters in _own(model):
-        found[module] = Layer(name, type(module).__name__, parameters, labels.get(name, ""))
+    if image is not None:
+        order += _passed(model.eval(), found, image)
+        left = {module: layer for module, layer in found.items() if layer.parameters and not layer.calls}
+        order += _passed(model.train(), left, image) if left else []
+        model.eval()
+    return order + [layer for layer in found.values() if not layer.calls and layer.parameters]
+
+
+def _passed(model: nn.Module, watched: Mapping[nn.Module, Layer], image: Sequence[int]) -> list[Layer]:
+    """Those of the layers that one image passes, in its order."""
+    order: list[Layer] = []
 
     def reached(module: nn.Module, inputs: Any, output: Any) -> None:
-        layer = found[module]
+        layer = watched[module]
         if not layer.calls:
             layer.output = _shape(output)
             order.append(layer)
         layer.calls += 1
 
-    handles = [module.register_forward_hook(reached) for module in found]
+    handles = [module.register_forward_hook(reached) for module in watched]
     try:
-        if image is not None:
-            with torch.no_grad():
-                device = next(model.parameters(), torch.empty(0)).device
-                model.eval()(torch.zeros(2, *image, device=device))
+        with torch.no_grad():
+            model(torch.zeros(2, *image, device=next(model.parameters(), torch.empty(0)).device))
     except (RuntimeError, NotImplementedError, ValueError):
         pass  # what does not run without data (a machine that is not fitted yet) keeps unknown outputs
     finally:
         for handle in handles:
             handle.remove()
-    return order + [layer for layer in found.values() if not layer.calls and layer.parameters]
+    return order
 
 
 def image_shape(model: nn.Module, known: Sequence[int] | None = None) -> tuple[int, ...] | None:
@@ -110,7 +120,7 @@ def _shape(output: Any) -> list[int] | None:
     return list(first.shape[1:]) if isinstance(first, Tensor) else None
 
 
-def _labels(model: nn.Module) -> dict[str, str]:
+def paper_names(model: nn.Module) -> dict[str, str]:
     """The paper's names of layers, from the ends of lines: `y = self.s2(y)  # S2 (b, 6, 14, 14)`."""
     try:
         source = inspect.getsource(type(model))

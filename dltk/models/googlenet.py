@@ -1,9 +1,9 @@
 """GoogLeNet: 22 layers with weights, nine of them modules that look through windows of several sizes at once.
 
 Szegedy et al., "Going deeper with convolutions", CVPR (2015), arXiv 1409.4842 of 2014, table 1 (the network), figure 2b
-(its modules), section 5 (the auxiliary classifiers and their weight 0.3). 6,998,552 parameters with 1,000 classes,
-13,378,280 with the auxiliary classifiers, which are thrown away at test time. The paper's table rounds to thousands of
-1,024 and sums to some 6.8 million.
+(its modules), section 5 (the auxiliary classifiers; the weight of their losses, 0.3, is the task's). 6,998,552
+parameters with 1,000 classes, 13,378,280 with the auxiliary classifiers, which are left out at test time. The paper's
+table rounds to thousands of 1,024 and sums to some 6.8 million.
 
 It is the network of 2014. torchvision's googlenet has batch normalisation, no biases in its convolutions, and windows
 of 3 x 3 where this one has 5 x 5.
@@ -30,7 +30,6 @@ from dltk.layers import expect
 from dltk.layers.first_weights import he
 from dltk.layers.response_normalisation import ResponseNormalisation
 
-AUXILIARY_WEIGHT = 0.3
 # Units of an auxiliary classifier: maps of its convolution, and of its hidden full layer.
 AUXILIARY_MAPS, AUXILIARY_HIDDEN = 128, 1024
 
@@ -119,8 +118,8 @@ class AuxiliaryClassifier(nn.Module):
 class GoogLeNet(nn.Module):
     """The network of table 1 and figure 3.
 
-    While training, `forward` gives the scores and, behind them, each auxiliary classifier's with the weight of its
-    loss: `(scores, (scores of 4a, 0.3), (scores of 4d, 0.3))`. In evaluation it gives the scores alone.
+    While training, `forward` gives the scores and, behind them, those of the auxiliary classifiers on 4a and 4d; in
+    evaluation the scores alone.
 
     Args:
         num_classes: number of classes.
@@ -187,8 +186,8 @@ class GoogLeNet(nn.Module):
         else:
             he(parameter, generator)
 
-    def forward(self, images: Tensor) -> Tensor | tuple[Tensor | tuple[Tensor, float], ...]:
-        """Images (b, *image) to class scores (b, k); while training the auxiliary ones stand behind."""
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+        """Images (b, *image) to class scores (b, k); while training the auxiliary ones (b, k) stand behind."""
         expect.images_of(images, self.input_shape, "Set model.image to the images' shape.")
         y = self.norm1(self.pool1(self.conv1(images).relu()))  # (b, 64, 56, 56)
         y = self.conv2(self.conv2_reduce(y).relu()).relu()  # (b, 192, 56, 56)
@@ -201,7 +200,7 @@ class GoogLeNet(nn.Module):
         scores = self.output(self.drop(y.mean((2, 3))))  # (b, k)
         if self.auxiliary4a is None or self.auxiliary4d is None or not self.training:
             return scores
-        return scores, (self.auxiliary4a(y4a), AUXILIARY_WEIGHT), (self.auxiliary4d(y4d), AUXILIARY_WEIGHT)
+        return scores, self.auxiliary4a(y4a), self.auxiliary4d(y4d)
 
 
 def _auxiliary_sides(image: list[int]) -> tuple[int, int]:

@@ -18,7 +18,7 @@ mean. `first_weights: he` is for narrow forms: N(0, 0.01^2) is too little for th
 # Shapes: b images, c channels or maps, h and w rows and columns of the map of outputs, k classes.
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -75,6 +75,8 @@ class OverFeat(nn.Module):
     Raises:
         ValueError: a setting is impossible.
     """
+
+    dense_by: ClassVar = "max"  # section 3.3: of each class the greatest score over the places
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ class InitConfig:
     """One source of weights to start from."""
 
     from_: str  # a run folder, or a file of weights
-    map: dict[str, str] | None = None  # names there -> names here
+    map: dict[str, str | None] | None = None  # beginnings of names there -> those here, or null to leave them there
     freeze: list[str] | None = None  # patterns of parameters that stay as they are
 
 

@@ -43,7 +43,7 @@ RANGES = {
     "log": {"every_steps": COUNT},
     "launch": {"devices": COUNT, "threads": COUNT},
     "data": {"workers": SIZE, "max_bad": SIZE, "eval_batch": COUNT, "image_size": COUNT},
-    "task": {"std": ABOVE},
+    "task": {"std": ABOVE, "auxiliary_weight": SIZE},
     "claim": {"tolerance": SIZE, "seeds": COUNT},
 }
 # Of our own optimisers, and of their groups: the limits that torch sets when it makes one.
