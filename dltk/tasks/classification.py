@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dltk.metrics import target_rank
 from dltk.tasks.protocols import Scores
 from dltk.tasks.task import Batch, Procedure, Task
+from dltk.tasks.totals import Later
 
 
 class Classification(Task):
@@ -75,10 +76,13 @@ class Classification(Task):
 
     def pixels(self, images: Tensor, colour: Tensor | None = None) -> Tensor:
         """Images (b, c, h, w), bytes, to what the network reads (b, c, h, w); `colour` (b, c) is added to the bytes."""
+        # Data sets give them as they lie; sorted while they are bytes, a quarter of what they become.
+        layout = torch.channels_last if self.procedure.channels_last else torch.contiguous_format
+        images = images.contiguous(memory_format=layout)
         pixels = torch.addcmul(self.shift, images.to(self.scale.dtype), self.scale)
         if colour is not None:
             pixels = torch.addcmul(pixels, colour[:, :, None, None].to(pixels.dtype), self.scale)
-        return pixels.to(memory_format=torch.channels_last) if self.procedure.channels_last else pixels
+        return pixels
 
     def measure(self, batch: Batch) -> dict[str, Any]:
         """Loss and errors of one micro-batch, as sums."""
@@ -95,18 +99,13 @@ class Classification(Task):
 
     def _sums(self, scores: Tensor, losses: Tensor, targets: Tensor, weight: Tensor) -> dict[str, Any]:
         """Scores (b, k), losses (b,), right classes (b,) and weights (b,) as sums."""
-        rank = target_rank(scores.detach(), targets)  # (b,)
-        total = weight.sum()
-        measures = {
+        self.num_classes = scores.shape[1]
+        return {
             "loss": (losses * weight).sum(),
-            "weight": total,
-            "top1_error": (100.0 * ((rank >= 1) * weight).sum(), total),
+            "weight": weight.sum(),
+            "errors": Later(top_errors, scores.detach(), targets, weight),
             "scores": scores.detach(),
         }
-        self.num_classes = scores.shape[1]
-        if self.num_classes > 5:
-            measures["top5_error"] = (100.0 * ((rank >= 5) * weight).sum(), total)
-        return measures
 
     def _joint_losses(self, scores: Tensor, auxiliary: list[Tensor], targets: Tensor) -> Tensor:
         """The losses (b,) of scores (b, k), and those of auxiliary scores, each (b, k), by their weight."""
@@ -150,3 +149,12 @@ class Classification(Task):
         if self.loss != "cross_entropy" or not self.num_classes:
             return None
         return (1 + self.auxiliaries * self.auxiliary_weight) * math.log(self.num_classes)
+
+
+def top_errors(scores: Tensor, targets: Tensor, weight: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """Scores (b, k), right classes (b,) and weights (b,) to errors in per cent, as sums; top-5 from six classes on."""
+    rank, total = target_rank(scores, targets), weight.sum()  # (b,)
+    errors = {"top1_error": (100.0 * ((rank >= 1) * weight).sum(), total)}
+    if scores.shape[1] > 5:
+        errors["top5_error"] = (100.0 * ((rank >= 5) * weight).sum(), total)
+    return errors

@@ -133,6 +133,7 @@ def test_a_folder_takes_the_views_of_shards(folders: Path) -> None:
     numbers = {key: number for number, key in enumerate(images.keys)}
     for batch in data.train_dataloader():
         assert (batch["image"].shape, batch["image"].dtype) == ((16, 3, 48, 48), torch.uint8)
+        assert batch["image"].is_contiguous(memory_format=torch.channels_last)  # as decoded; see Pictures.batch
         for at in (0, 7):
             number = numbers[batch["info"].keys[at]]
             assert torch.equal(batch["image"][at], cut_alone(images, number, 3, batch["info"].epoch))

@@ -89,6 +89,17 @@ def test_decoding_small_keeps_the_statistics_of_crops() -> None:
     assert decode(PHOTO, at_least=(100, 100)).shape[0] < 120  # it was decoded small
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_resizing_is_torchs_own_whichever_way_the_bytes_lie(channels: int, mirrored: bool) -> None:
+    pixels = PHOTOGRAPHS[0].copy()[20:300, 30:400, :channels]  # a part: its rows do not follow one another
+    sorted_apart = torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
+    expected = torch.nn.functional.interpolate(sorted_apart, (96, 80), mode="bilinear", antialias=True)[0]
+    found = views.resized(pixels, 96, 80, mirrored)
+    assert torch.equal(found, expected.flip(2) if mirrored else expected)
+    assert found.permute(1, 2, 0).is_contiguous()
+
+
 def test_random_resized_crop_has_torchvisions_statistics() -> None:
     view, generator = RandomResizedCrop(), np.random.default_rng(0)
     height, width = 300, 500

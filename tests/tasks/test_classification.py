@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from dltk.tasks.classification import Classification
+from dltk.tasks.task import Procedure
 from dltk.tasks.totals import Totals
 
 
@@ -31,6 +32,17 @@ def test_pixels_are_scaled_by_channel(images: torch.Tensor) -> None:
         3, 1, 1
     )
     torch.testing.assert_close(task.pixels(images), expected)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_pixels_lie_as_the_network_wants_them_however_the_bytes_lie(images: torch.Tensor, channels_last: bool) -> None:
+    procedure = Procedure(channels_last=channels_last)
+    task = Classification(nn.Flatten(), mean=[0.5, 0.25, 0.0], procedure=procedure)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    colour = torch.arange(27.0).view(9, 3)
+    for given in (images, images.contiguous(memory_format=torch.channels_last)):
+        assert task.pixels(given, colour).is_contiguous(memory_format=layout)
+        assert torch.equal(task.pixels(given, colour), task.pixels(images, colour))
 
 
 def test_lenet_pixels_are_the_papers() -> None:
@@ -71,8 +83,10 @@ def test_samples_without_weight_count_for_nothing(task: Classification, images: 
 
 
 def test_top5_only_where_there_are_more_than_five_classes(images: torch.Tensor) -> None:
-    few = Classification(nn.Sequential(nn.Flatten(), nn.Linear(12, 5))).measure(batch(images, torch.zeros(9).long()))
-    many = Classification(nn.Sequential(nn.Flatten(), nn.Linear(12, 6))).measure(batch(images, torch.zeros(9).long()))
+    few, many = (
+        measured([Classification(nn.Sequential(nn.Flatten(), nn.Linear(12, k))).measure(batch(images, torch.zeros(9)))])
+        for k in (5, 6)
+    )
     assert "top5_error" not in few
     assert "top5_error" in many
 
