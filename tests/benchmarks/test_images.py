@@ -10,52 +10,24 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pytest
-import simplejpeg
-from PIL import Image
-from sklearn.datasets import load_sample_images
 
 from dltk.data.pack import Settings, class_folders, pack
-from tests.benchmarks import image_loaders, peers
+from tests.benchmarks import image_loaders, peers, pictures
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
-PICTURES, CLASSES = 1536, 4
-HEIGHT, WIDTH, QUALITY = 375, 500, 95  # 0.5 to 0.6 bytes a pixel, as ImageNet's files have
+PICTURES = 1536
 ROUNDS, SECONDS = 7, 1.0
 PEERS = {"timm": ["timm==1.0.31"], "streaming": ["mosaicml-streaming==0.13.0"]}
-
-
-def photographs() -> list[Image.Image]:
-    """Those that lie in packages which are here anyway."""
-    portrait = Image.open(Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")).convert("RGB")
-    return [*map(Image.fromarray, load_sample_images().images), portrait]
-
-
-def picture(whole: Image.Image, generator: np.random.Generator) -> bytes:
-    """A part of a photograph, resized, turned and made lighter or darker at random, with grain."""
-    width = min(whole.width, whole.height * WIDTH / HEIGHT) * generator.uniform(0.8, 1.0)
-    height = width * HEIGHT / WIDTH
-    top, left = generator.uniform(0, whole.height - height), generator.uniform(0, whole.width - width)
-    box = (left, top, left + width, top + height)
-    part = whole.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC, box=box)
-    part = part.rotate(generator.uniform(-3, 3), Image.Resampling.BICUBIC)
-    light = np.asarray(part, np.float32) * generator.uniform(0.8, 1.2)
-    grainy = light + generator.normal(0, 3, (HEIGHT, WIDTH, 1)).astype(np.float32)
-    return simplejpeg.encode_jpeg(grainy.clip(0, 255).astype(np.uint8), QUALITY, "RGB", "420")
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pictures as `folders/train/CLASS/*.jpg`, and packed: `whole`, and `small`, reduced to 256."""
-    root, generator, wholes = tmp_path_factory.mktemp("data"), np.random.default_rng(0), photographs()
-    for number in range(PICTURES):
-        for part in ("train", "val") if number < CLASSES else ("train",):
-            place = root / "folders" / part / f"class{number % CLASSES}"
-            place.mkdir(parents=True, exist_ok=True)
-            (place / f"{number:04d}.jpg").write_bytes(picture(wholes[number % len(wholes)], generator))
+    root = tmp_path_factory.mktemp("data")
+    pictures.write(root / "folders", PICTURES)
     for name, resize in (("whole", None), ("small", 256)):
         items, classes = class_folders(root / "folders")
         settings = Settings(shard_bytes=16_000_000, resize=resize)
@@ -87,7 +59,7 @@ class Rates:
         with peers.Turns(commands, root) as turns:
             self.rounds = list(turns.rounds(ROUNDS, str(SECONDS)))
         bytes_each = np.mean([path.stat().st_size for path in (root / "folders" / "train").glob("*/*.jpg")])
-        print(f"\n{PICTURES} pictures of {WIDTH} × {HEIGHT}, {bytes_each / 1000:.0f} KB on average, {workers} workers:")
+        print(f"\n{PICTURES} pictures of {bytes_each / 1000:.0f} KB on average, {workers} workers:")
         for name in names:
             low, middle, high = np.quantile([one[name] for one in self.rounds], [0.25, 0.5, 0.75])
             share = self.share(name, "torchvision")
