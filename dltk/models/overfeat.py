@@ -139,10 +139,12 @@ class OverFeat(nn.Module):
         maps, pool = self.features(images), self.stages[-1].pool
         if not offsets:
             return self._full(self._pool(maps))
-        every = [[self._full(self._pool(maps[..., i:, j:])) for j in range(pool)] for i in range(pool)]
-        h, w = every[-1][-1].shape[-2:]  # the last offset has the fewest places
+        lengths, least = maps.shape[-2:], (self.rows, self.columns)
+        # The last offset has the fewest places.
+        h, w = ((length - pool + 1) // pool - own + 1 for length, own in zip(lengths, least, strict=True))
         if min(h, w) < 1:
             raise ValueError(f"images are {tuple(images.shape)}, too small for offsets. Give larger ones")
+        every = [[self._full(self._pool(maps[..., i:, j:])) for j in range(pool)] for i in range(pool)]
         rows = [torch.stack([y[..., :h, :w] for y in row], dim=-1).flatten(-2) for row in every]  # (b, k, h, w pool)
         return torch.stack(rows, dim=-2).flatten(-3, -2)  # (b, k, h pool, w pool)
 
@@ -159,9 +161,7 @@ class OverFeat(nn.Module):
         return F.max_pool2d(maps, self.stages[-1].pool)
 
     def _full(self, maps: Tensor) -> Tensor:
-        """Pooled maps to scores (b, k, h, w); none where they are too small."""
-        if maps.shape[-2] < self.rows or maps.shape[-1] < self.columns:
-            return maps.new_empty(len(maps), self.output.out_features, 0, 0)
+        """Pooled maps to scores (b, k, h, w)."""
         y = self.squash(slide(self.full1, maps, self.rows, self.columns))
         y = self.squash(slide(self.full2, self.drop(y)))
         return slide(self.output, self.drop(y))

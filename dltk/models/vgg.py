@@ -52,8 +52,8 @@ class VGG(nn.Module):
         narrow: what the numbers of maps and hidden units are divided by, for small forms.
         dropout: probability of dropping a unit of the two hidden full layers while training.
         first_weights: as Glorot and Bengio (`glorot`), or normal with variance 0.01 (`normal`); biases 0.
-        recompute: while training keep each block's input alone, and compute its maps again in the backward pass: a
-            fourth of the memory for a third more time.
+        recompute: while training keep each block's input alone, and compute its maps again in the backward pass: an
+            eighth of what is kept between the passes, for one more forward pass.
 
     Raises:
         ValueError: a setting is impossible.

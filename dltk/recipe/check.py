@@ -110,6 +110,7 @@ def check(draft: Draft, stem: str) -> tuple[dict[str, Any], list[str]]:
     }
     for key in ("callbacks", "metrics"):
         settings["train"][key] = _named(draft, key, settings["train"][key], notes)
+    _scale(draft, settings)
     contradictions(draft, settings)
     return settings, notes
 
@@ -360,6 +361,27 @@ def _named(draft: Draft, key: str, entries: list[dict[str, Any]], notes: list[st
 def _as_given(setting: Setting) -> Setting:
     """A setting whose default stays the constructor's business."""
     return setting if setting.default is REQUIRED else replace(setting, default=Unread(""))
+
+
+def _scale(draft: Draft, settings: dict[str, Any]) -> None:
+    """The linear rule: batch and learning rates become `batch.factor` times as large (Goyal et al., arXiv 1706.02677).
+
+    The factor itself is gone then: a frozen recipe holds the numbers that it made.
+    """
+    factor, batch = settings["batch"].pop("factor"), settings["batch"]
+    if factor == 1:
+        return
+    if not isinstance(factor, int) or factor < 1 or not isinstance(batch["global"], int):
+        what = f"{flow(factor)} cannot multiply batch.global {flow(batch['global'])}"
+        raise draft.error("batch.factor", what, "Write both as numbers of at least 1.")
+    if settings["train"]["steps"] is not None:
+        what = f"{factor} makes a step larger, and train.steps counts steps"
+        raise draft.error("batch.factor", what, "Give train.epochs instead.")
+    batch["global"] *= factor
+    optimizer = settings["optimizer"] or {"groups": []}
+    for group in (optimizer, *optimizer["groups"]):
+        if isinstance(group.get("lr"), int | float):
+            group["lr"] *= factor
 
 
 # Settings -----------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ class BatchConfig:
     global_: int  # samples in one optimiser step over all devices (`global` in a recipe)
     micro: int | None = None  # samples a device takes at once; accumulation follows
     accumulate: int | None = None  # passes that make one step; the micro-batch follows
+    factor: int = 1  # multiplies global and the learning rate (linear rule); changes the result
 
 
 @dataclass(frozen=True, kw_only=True)

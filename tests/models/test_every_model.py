@@ -1,14 +1,25 @@
-"""What every network of the first wave keeps: gradients, a batch of one, states, first weights, clear refusals."""
+"""What every network keeps: gradients, a batch of one, states, first weights, clear refusals.
+
+Large networks stand here in small forms; their own files hold the counts and sizes of the full ones.
+"""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from dltk import catalogue
+from dltk.models.alexnet import AlexNet
+from dltk.models.googlenet import GoogLeNet
 from dltk.models.lenet1 import LeNet1
 from dltk.models.lenet5 import LeNet5
 from dltk.models.linear import Linear
 from dltk.models.mlp import MLP
+from dltk.models.overfeat import OverFeatAccurate, OverFeatFast
+from dltk.models.vgg import VGG11, VGG11LRN, VGG13, VGG16, VGG16C, VGG19
+from dltk.recipe.schema import resolve
 
+ALEXNET = {"num_classes": 4, "image": [3, 35, 35], "kernel": 5, "stride": 1, "maps": [8, 16, 12, 12, 8]}
+VGGS = {"num_classes": 4, "image": [3, 32, 32], "narrow": 16}
 MAKERS = {
     "linear": lambda: Linear(num_classes=4, image=[2, 6, 5]),
     "mlp": lambda: MLP(num_classes=4, image=[1, 8, 8], hidden_sizes=[24, 16]),
@@ -22,6 +33,28 @@ MAKERS = {
     "lenet5": lambda: LeNet5(num_classes=4),
     "lenet5_unit_variance": lambda: LeNet5(first_weights="unit_variance"),
     "lenet5_rbf": lambda: LeNet5(output="rbf"),
+    "alexnet": lambda: AlexNet(**ALEXNET, hidden_sizes=[24, 16], first_weights="he"),
+    "alexnet_paper": lambda: AlexNet(**ALEXNET, hidden_sizes=[24, 16]),
+    "alexnet_plain": lambda: AlexNet(
+        **ALEXNET,
+        hidden_sizes=[24, 16],
+        first_weights="he",
+        activation="tanh",
+        response="none",
+        overlap=False,
+        dropout=0.0,
+        groups=1,
+    ),
+    "overfeat_fast": lambda: OverFeatFast(num_classes=4, image=[3, 71, 71], narrow=32, first_weights="he"),
+    "overfeat_accurate": lambda: OverFeatAccurate(num_classes=4, image=[3, 77, 77], narrow=32, first_weights="he"),
+    "vgg11": lambda: VGG11(**VGGS),
+    "vgg11_lrn": lambda: VGG11LRN(**VGGS),
+    "vgg13": lambda: VGG13(**VGGS),
+    "vgg16c": lambda: VGG16C(**VGGS),
+    "vgg16": lambda: VGG16(**VGGS, recompute=True),
+    "vgg19": lambda: VGG19(**VGGS),
+    "googlenet": lambda: GoogLeNet(num_classes=4, image=[3, 80, 80], narrow=4),
+    "googlenet_plain": lambda: GoogLeNet(num_classes=4, image=[3, 40, 40], narrow=4, auxiliary=False),
 }
 
 
@@ -35,10 +68,29 @@ def images(model, count=8):
     return torch.rand(count, *model.input_shape, generator=torch.Generator().manual_seed(1))
 
 
+def loss(model, x, targets):
+    """The sum of the cross-entropies of all scores that a network gives while training."""
+    scores = model(x)
+    return sum(F.cross_entropy(each, targets) for each in (scores if isinstance(scores, tuple) else (scores,)))
+
+
+def test_every_network_of_the_catalogue_is_here():
+    missing = {row.name for row in catalogue.MODELS.values() if row.task != "fit"} - set(MAKERS)
+    assert missing == set()
+
+
+@pytest.mark.parametrize("name", catalogue.MODELS)
+def test_parameters_of_the_catalogue(name):
+    row = catalogue.MODELS[name]
+    with torch.device("meta"):
+        model = resolve(row.target)(**row.settings)
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == row.parameters
+
+
 def test_every_parameter_gets_a_gradient(maker):
     model = maker()
     # Classes of unequal size: with equal ones the gradient of a zero bias is zero.
-    F.cross_entropy(model(images(model)), torch.tensor([0, 1, 2, 3, 0, 0, 0, 1])).backward()
+    loss(model, images(model), torch.tensor([0, 1, 2, 3, 0, 0, 0, 1])).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -53,7 +105,7 @@ def test_steps_lower_the_loss(maker):
     before = F.cross_entropy(model(x), targets)
     for _ in range(3):
         optimizer.zero_grad()
-        F.cross_entropy(model(x), targets).backward()
+        loss(model, x, targets).backward()
         optimizer.step()
     assert F.cross_entropy(model(x), targets) < before
 
@@ -100,7 +152,7 @@ def test_construction_initialises_every_parameter(maker, monkeypatch):
 
 def test_runs_on_the_meta_device(maker):
     with torch.device("meta"):
-        model = maker()
+        model = maker().eval()
         scores = model(torch.zeros(3, *model.input_shape))
     assert scores.is_meta
     assert scores.shape[0] == 3

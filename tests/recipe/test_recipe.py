@@ -178,6 +178,50 @@ def test_a_folder_named_cluster_is_a_place(write: Write) -> None:
     assert quick("cluster/site.yaml")["data_dir"] == "${oc.env:HOME}"
 
 
+# The linear rule ----------------------------------------------------------------------------------------------------
+
+
+def test_a_factor_makes_batch_and_rates_larger_and_is_gone(write: Write, tmp_path: Path) -> None:
+    file = write(
+        optimizer="{name: sgd, lr: 0.1, momentum: 0.9, groups: [{match: bias, lr: 0.2}, {match: w, weight_decay: 0.1}]}"
+    )
+    plain, larger = quick(file), quick(file, "batch.factor=4")
+    assert larger["batch"]["global"] == 4 * plain["batch"]["global"]
+    assert larger["optimizer"]["lr"] == pytest.approx(0.4)
+    assert [group.get("lr") for group in larger["optimizer"]["groups"]] == [pytest.approx(0.8), None]
+    assert larger["optimizer"]["momentum"] == 0.9
+    assert "factor" not in larger["batch"]
+    frozen = tmp_path / "frozen.yaml"
+    frozen.write_text(recipe.freeze(larger))
+    assert quick(frozen)["batch"]["global"] == larger["batch"]["global"], "nothing is multiplied twice"
+
+
+def test_large_batch_is_laid_over_a_recipe() -> None:
+    plain, larger = (recipe.load("alexnet_imagenet2012", *more, check_model=False) for more in ((), ("large_batch",)))
+    assert (plain["batch"]["global"], larger["batch"]["global"]) == (128, 1024)
+    assert (plain["optimizer"]["lr"], larger["optimizer"]["lr"]) == (0.01, pytest.approx(0.08))
+    assert (plain["schedule"]["warmup"], larger["schedule"]["warmup"]) == (0.0, 0.06)
+    changed = {key for key, _, _ in recipe.difference(plain.settings, larger.settings)}
+    assert changed == {"batch.global", "optimizer.lr", "schedule.warmup"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["batch.factor=0"], "0 cannot multiply batch.global 8. Write both as numbers of at least 1."),
+        (["batch.factor=-2"], "-2 cannot multiply batch.global 8. Write both as numbers of at least 1."),
+        (
+            ["batch.factor=2", "train.epochs=null", "train.steps=9"],
+            "2 makes a step larger, and train.steps counts steps. Give train.epochs instead.",
+        ),
+    ],
+)
+def test_impossible_factors(overrides: list[str], message: str, write: Write) -> None:
+    with pytest.raises(RecipeError) as caught:
+        quick(write(), *overrides)
+    assert str(caught.value) == f"override '{overrides[0]}': {message}"
+
+
 # Frozen recipes -----------------------------------------------------------------------------------------------------
 
 
