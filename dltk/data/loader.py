@@ -375,47 +375,64 @@ class Digest:
     """
 
     FACTOR = 0x5851F42D4C957F2D  # of Knuth's MMIX generator
+    KEPT = 64  # batches whose words are computed together, at most
 
     def __init__(self) -> None:
-        self._value = 0
-        self._open = 0  # of the batch that is not closed yet
+        self._rolled = 0
+        self._closed: list[list[tuple[Numbers, Words]]] = []  # batches that are not part of the number yet
+        self._open: list[tuple[Numbers, Words]] = []  # of the batch that is not closed yet
 
     def update(self, places: Numbers, hashes: Words) -> None:
         """Add samples of the current global batch, by their places (b,) and their keys' hashes (b,)."""
-        words = mix(np.asarray(places).astype(np.uint64), hashes)
-        self._open = (self._open + int(words.sum(dtype=np.uint64))) % 2**64
+        self._open.append((places, hashes))
 
     def close_batch(self) -> None:
         """The global batch is over."""
-        self._value = (self._value * self.FACTOR + self._open) % 2**64
-        self._open = 0
+        self._closed.append(self._open)
+        self._open = []
+        if len(self._closed) >= self.KEPT:
+            self._roll()
+
+    def _roll(self) -> int:
+        """The number, with all batches that are closed."""
+        parts = [part for batch in self._closed for part in batch]
+        if parts:
+            places, hashes = (np.concatenate(column) for column in zip(*parts, strict=True))
+            words = mix(places.astype(np.uint64), hashes)
+            sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(words, dtype=np.uint64)])  # wrap round at 2^64
+            ends = np.cumsum([sum(len(places) for places, _ in batch) for batch in self._closed])
+            for word in np.diff(sums[ends], prepend=np.uint64(0)).tolist():
+                self._rolled = (self._rolled * self.FACTOR + word) % 2**64
+        self._closed = []
+        return self._rolled
 
     @property
     def value(self) -> str:
         """This rank's number, 16 hexadecimal digits."""
-        return f"{self._value:016x}"
+        return f"{self._roll():016x}"
 
     def agreed(self, world: int = 1) -> str:
         """The whole run's number. With several ranks all must call it; afterwards rank 0 holds all of the number."""
         if world > 1:
             device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-            signed = self._value - 2**64 if self._value >= 2**63 else self._value
+            mine = self._roll()
+            signed = mine - 2**64 if mine >= 2**63 else mine
             total = torch.tensor(signed, dtype=torch.int64, device=device)
             dist.all_reduce(total)  # whole numbers wrap round at 2^64
-            self._value = int(total.item()) % 2**64
-            whole, self._value = self.value, self._value if dist.get_rank() == 0 else 0
+            self._rolled = int(total.item()) % 2**64
+            whole, self._rolled = self.value, self._rolled if dist.get_rank() == 0 else 0
             return whole
         return self.value
 
     def state_dict(self) -> dict[str, str]:
         """The whole run's number. With several ranks all must call it, as Lightning does when it saves."""
-        assert self._open == 0, "a digest is saved between two global batches"
+        assert not self._open, "a digest is saved between two global batches"
         return {"value": self.agreed(dist.get_world_size() if dist.is_initialized() else 1)}
 
     def load_state_dict(self, state: Mapping[str, str]) -> None:
         """Go on from a saved number; rank 0 carries it."""
         mine = not dist.is_initialized() or dist.get_rank() == 0
-        self._value, self._open = int(state["value"], 16) if mine else 0, 0
+        self._rolled, self._closed, self._open = int(state["value"], 16) if mine else 0, [], []
 
 
 def start_forkserver() -> None:

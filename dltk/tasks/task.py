@@ -22,8 +22,7 @@ from dltk.tasks.totals import Totals
 
 Batch = dict[str, Any]
 
-# Set in every step, most of them by Lightning around each hook: plain values, which nn.Module need not look at.
-PLAIN = frozenset({"_current_fx_name", "_planned", "_weight", "global_weight", "step", "stop_agreed"})
+PLAIN = frozenset({bool, int, float, str, type(None)})
 
 
 @dataclass(kw_only=True)
@@ -67,7 +66,8 @@ class Task(lightning.LightningModule):
         self._planned = 0.0
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in PLAIN:
+        # Lightning sets one around each of its hooks, and nn.Module looks at every value for half a dozen reasons.
+        if type(value) in PLAIN and name in self.__dict__:
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)

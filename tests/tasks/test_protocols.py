@@ -270,7 +270,8 @@ def test_the_loss_of_an_average_is_that_of_the_right_class() -> None:
     batch = {"image": torch.empty(2), "target": torch.tensor([0, 1]), "weight": torch.ones(2)}
     measured = task.measure(batch)
     assert measured["loss"].item() == pytest.approx(-np.log(0.2) - np.log(0.5))
-    assert [float(number) for number in measured["top1_error"]] == [200.0, 2.0]
+    later = measured["errors"]
+    assert [float(number) for number in later.compute(*later.tensors)["top1_error"]] == [200.0, 2.0]
 
 
 def test_a_tiny_probability_stays_finite() -> None:
