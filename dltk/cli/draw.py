@@ -12,28 +12,61 @@ from dltk.errors import LaunchError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from dltk.run.folder import RunFolder
+
 commands = typer.Typer()
+What = Literal["features", "filters", "warp"]
+MAPS = 16  # of a layer
 
 
 @commands.command(
     rich_help_panel="Measure",
-    epilog="Example:\n\ndltk train warp run=first\n\ndltk draw warp/first warp -o warp.png",
+    epilog="Examples:\n\ndltk train lenet5_digits run=first\n\ndltk draw lenet5_digits/first features my_seven.png\n\n"
+    "dltk draw lenet5_digits/first filters --to filters.pdf\n\ndltk train warp run=first\n\n"
+    "dltk draw warp/first warp -o warp.png",
 )
 def draw(
     run: str = typer.Argument(help=RUN_HELP),
-    what: Literal["warp"] = typer.Argument(help="warp: how a hidden layer of two units bends the plane of its inputs."),
-    output: Path | None = typer.Option(
-        None, "--output", "-o", help="The picture; default: WHAT.png in the run folder."
+    what: What = typer.Argument(
+        help="features: what each layer makes of IMAGE (figure 2 of the article); filters: those of the first layer; "
+        "warp: how a hidden layer of two units bends the plane of its inputs (figure 1)."
+    ),
+    image: Path | None = typer.Argument(None, help="For features: a picture of any size."),
+    to: Path | None = typer.Option(
+        None, "--to", "-o", help="The drawing: .png, .pdf or .svg; default: WHAT.png in the run folder."
     ),
     checkpoint: str = typer.Option("best", metavar="best|last|STEP", help="Which weights."),
+    maps: int | None = typer.Option(
+        None, min=1, help=f"Maps of a layer: those that vary most; default {MAPS}. Of filters: the first; default all."
+    ),
+    top: int = typer.Option(5, min=1, help="For features: classes shown."),
+    layers: str | None = typer.Option(
+        None, metavar="PATTERN", help="For features: only layers whose names this regular expression finds."
+    ),
+    branches: bool = typer.Option(
+        False, help="For features: also what lies inside the blocks of a network that branches."
+    ),
+    invert: Literal["auto", "yes", "no"] = typer.Option("auto", help="For features: swap light and dark."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON: what was drawn."),
 ) -> None:
-    """Draw a picture of what a run has learnt."""
+    """Draw what a run has learnt."""
+    if (image is None) == (what == "features"):
+        wrong = "needs the IMAGE that the network is to see" if image is None else f"takes no image, '{image}' given"
+        raise LaunchError("", f"draw … {what}", wrong, "See `dltk draw --help`.")
     folder = find_run(run)
-    from dltk.cli.warp import draw_warp
-
-    path = output or folder.path / f"{what}.png"
-    save(draw_warp(folder, checkpoint), path)
-    terminal.say(path)
+    path = to or folder.path / (f"features-{image.stem}.png" if image is not None else f"{what}.png")
+    with terminal.only_json(as_json):
+        if image is not None:
+            sheet, drawn = _features(folder, image, checkpoint, maps or MAPS, top, layers, branches, invert)
+        elif what == "filters":
+            sheet, drawn = _filters(folder, checkpoint, maps)
+        else:
+            sheet, drawn = _warp(folder, checkpoint)
+        save(sheet, path)
+    if as_json:
+        terminal.emit({"file": str(path), "run": str(folder.path), "what": what, **drawn})
+    else:
+        terminal.say(path)
 
 
 def figure(width: float, height: float) -> "Figure":
@@ -59,3 +92,57 @@ def save(sheet: Any, path: Path) -> None:
         raise LaunchError(path, "", str(error).split("(")[0].strip(), "End its name in .png, .pdf or .svg.") from None
     except OSError as error:
         raise LaunchError(path, "", f"cannot be written ({error.strerror or error})", "Choose another place.") from None
+
+
+def _features(
+    folder: "RunFolder", image: Path, checkpoint: str, maps: int, top: int, layers: str | None, branches: bool,
+    invert: Literal["auto", "yes", "no"],
+) -> tuple["Figure", dict[str, Any]]:  # fmt: skip
+    from dltk.assemble import load
+    from dltk.cli.features import chosen, draw_features, see
+    from dltk.cli.layers import paper_names
+
+    task: Any = load(folder, checkpoint)
+    seen = see(folder, task, image, top, branches, invert)
+    rows = [chosen(activity, maps) for activity in _of_layers(folder, seen.activities, layers)]
+    drawn = {
+        "picture": str(image),
+        "prepared": list(seen.prepared),
+        "layers": [
+            {"layer": row.layer, "kind": row.kind or None, "shape": list(row.shape), "drawn": list(row.drawn)}
+            for row in rows
+        ],
+        "top": list(seen.top),
+    }
+    return draw_features(seen, rows, f"{folder.name}: {image.name}", paper_names(task.model)), drawn
+
+
+def _of_layers(folder: "RunFolder", found: Any, pattern: str | None) -> Any:
+    """The activities of the layers whose names a pattern finds."""
+    import re
+
+    try:
+        wanted = [activity for activity in found if pattern is None or re.search(pattern, activity.layer)]
+    except re.error as error:
+        raise LaunchError("", "--layers", f"{pattern!r} is no regular expression ({error})") from None
+    if not wanted:
+        name = folder.recipe["model"]["architecture"]
+        there = ", ".join(dict.fromkeys(activity.layer for activity in found)) or "none"
+        what = f"'{name}' has no layer to draw" if pattern is None else f"no layer's name matches {pattern!r}"
+        raise LaunchError(folder.path, "features", what, f"Layers with maps or units: {there}.")
+    return wanted
+
+
+def _filters(folder: "RunFolder", checkpoint: str, most: int | None) -> tuple["Figure", dict[str, Any]]:
+    from dltk.assemble import load
+    from dltk.cli.filters import draw_filters, first_filters
+
+    bank = first_filters(folder, load(folder, checkpoint))
+    sheet, count = draw_filters(bank, most, folder.name)
+    return sheet, {"layer": bank.layer, "shape": list(bank.weights.shape), "drawn": list(range(count))}
+
+
+def _warp(folder: "RunFolder", checkpoint: str) -> tuple["Figure", dict[str, Any]]:
+    from dltk.cli.warp import draw_warp
+
+    return draw_warp(folder, checkpoint), {}

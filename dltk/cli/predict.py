@@ -69,7 +69,7 @@ def _classify(
     from dltk.launch import evaluation
 
     task = load(folder, checkpoint)
-    manner, classes, enlarge = _data_of(folder, task)
+    manner, classes, enlarge = data_of(folder, task)
     prepared = [prepare(path, manner, invert, enlarge) for path in files]
     images = torch.stack([image for image, _ in prepared])  # (n, c, h, w)
     answers = []
@@ -83,7 +83,7 @@ def _classify(
     return answers, images
 
 
-def _data_of(folder: "RunFolder", task: Any) -> tuple["Manner", list[str], Any]:
+def data_of(folder: "RunFolder", task: Any) -> tuple["Manner", list[str], Any]:
     """The manner of the run's training images, the names of its classes, and how its data set enlarges images."""
     import torch
 

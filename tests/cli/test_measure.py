@@ -105,7 +105,7 @@ def test_predict_bears_damaged_training_pictures(tmp_path: Path) -> None:
         tmp_path / "runs", "model={num_classes: 2, image: [1, 8, 8]}", f"data_dir={tmp_path}",
         "data={name: images, image_size: 8, channels: 1, folder: ., max_bad: 3}",
     )  # fmt: skip
-    manner, classes, _ = predict._data_of(run, None)
+    manner, classes, _ = predict.data_of(run, None)
     assert manner.shape == (1, 8, 8)
     assert classes == ["dark", "light"]
 
@@ -139,17 +139,17 @@ def test_a_data_set_says_how_it_enlarges(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "coarse_set.py").write_text(COARSE)
     monkeypatch.syspath_prepend(str(tmp_path))
     run = folder_of(tmp_path / "runs", "model={num_classes: 2, image: [1, 8, 8]}", "data={name: coarse_set:Coarse}")
-    manner, _, enlarge = predict._data_of(run, None)
+    manner, _, enlarge = predict.data_of(run, None)
     assert (manner.native, manner.shape, manner.inked) == (4, (1, 8, 8), True)
     path = zero(tmp_path / "a.png", ink="black", ground="white")
     image, said = pictures.prepare(path, manner, enlarge=enlarge)
     assert "4 × 4, enlarged like the data" in said
     assert torch.equal(image[0, ::2, ::2], image[0, 1::2, 1::2])
     run = folder_of(tmp_path / "runs", "data={name: digits, image_size: 28}", "model={image: [1, 28, 28]}")
-    manner, _, enlarge = predict._data_of(run, None)
+    manner, _, enlarge = predict.data_of(run, None)
     assert (manner.native, enlarge) == (8, Digits.enlarge)
     run = folder_of(tmp_path / "runs")
-    assert predict._data_of(run, None)[0].native is None
+    assert predict.data_of(run, None)[0].native is None
 
 
 @pytest.mark.parametrize("size", [8, 32])

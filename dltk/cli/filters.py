@@ -1,0 +1,82 @@
+"""The filters of a network's first layer: in colour where it reads red, green and blue, else in grey."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from dltk.cli.draw import figure
+from dltk.cli.layers import image_shape, trace
+from dltk.cli.tiles import Picture, tiled
+from dltk.errors import LaunchError
+from dltk.recipe import network
+from dltk.run.folder import RunFolder
+
+# Shapes: n filters, c channels, h rows, w columns.
+
+MOST = 256  # filters drawn unless asked otherwise
+BLACK = (0.0, 0.0, 0.0)
+WIDTH, SMALL, LARGE = 6.5, 0.3, 0.9  # inches: of the sheet, and of a filter
+
+
+@dataclass(frozen=True)
+class Bank:
+    """The filters of one layer."""
+
+    layer: str
+    weights: Tensor  # (n, c, h, w)
+
+
+def first_filters(folder: RunFolder, task: Any) -> Bank:
+    """The filters of the first layer that an image reaches.
+
+    Raises:
+        LaunchError: it has none that look at pixels.
+    """
+    model = task.model
+    shape = image_shape(model, network.image_shape(folder.recipe))
+    first = next((layer for layer in trace(model, shape) if layer.parameters), None)
+    module = model.get_submodule(first.name) if first is not None else None
+    weights = getattr(module, "weight", None)
+    if isinstance(module, nn.Linear) and shape is not None and module.in_features == math.prod(shape):
+        weights = module.weight.view(-1, *shape)
+    if weights is None or weights.dim() != 4:
+        name = folder.recipe["model"]["architecture"]
+        what = f"its first layer ({first.name if first else 'none'}) has no filters that look at pixels"
+        raise LaunchError(folder.path, name, what, "Draw a run of a network that begins with a convolution.")
+    assert first is not None
+    return Bank(first.name, weights.detach().float().cpu())
+
+
+def draw_filters(bank: Bank, most: int | None, name: str) -> tuple[Figure, int]:
+    """The sheet, and how many filters are on it. Each has its own scale: 0 is grey, its largest weight black or white.
+
+    Args:
+        bank: the filters.
+        most: how many are drawn at most; by default 256.
+        name: the network's.
+    """
+    weights = bank.weights[: most or MOST]
+    n, c, h, w = weights.shape
+    largest = weights.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)  # (n, 1, 1, 1)
+    levels = (0.5 + 0.5 * weights / largest).numpy()  # (n, c, h, w), 0 to 1
+    pictures: list[Picture] = [one.transpose(1, 2, 0) for one in levels] if c == 3 else list(levels.reshape(-1, h, w))
+    across = _across(n) if c in (1, 3) else c * max(1, _across(n) // c)
+    lines = -(-len(pictures) // across)
+    cell = min(LARGE, max(SMALL, WIDTH / across))
+    sheet = figure(max(WIDTH, across * cell), lines * cell * h / w + 0.5)
+    axes = sheet.add_subplot()
+    axes.imshow(tiled(pictures, across, BLACK), interpolation="nearest")
+    axes.set_axis_off()
+    count = f"{n}" if n == len(bank.weights) else f"{n} of {len(bank.weights)}"
+    channels = "" if c == 1 else f" × {c}"
+    axes.set_title(f"{name}, {bank.layer}: {count} filters of {h} × {w}{channels}", fontsize=9, parse_math=False)
+    return sheet, n
+
+
+def _across(count: int) -> int:
+    """How many of a line: broader than high, with the fewest empty places at the end."""
+    root = math.sqrt(count)
+    return min(range(math.ceil(root), math.ceil(2 * root) + 1), key=lambda across: (-count % across, across))
