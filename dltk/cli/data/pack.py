@@ -1,5 +1,7 @@
 """`dltk data pack`: shards of one's own pictures, texts, recordings and arrays."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,7 +52,7 @@ def pack(
     settings = settings_of(resize, square, quality, megabytes, processes, seed, max_bad)
     samples, classes = _samples(kind, source)
     about = {"source": [path.name for path in source]}
-    with bar("samples", quiet=as_json) as tell:
+    with damaged_told(), bar("samples", quiet=as_json) as tell:
         made = make(
             samples, to, name=to.name, kind=kind, classes=classes, about=about, settings=settings, progress=tell
         )
@@ -74,6 +76,19 @@ def settings_of(
         max_bad=max_bad,
         processes=processes,
     )
+
+
+@contextlib.contextmanager
+def damaged_told() -> Iterator[None]:
+    """Where too many samples are damaged, name each but the first, which the error names."""
+    from dltk.data.pack import TooManyDamaged
+
+    try:
+        yield
+    except TooManyDamaged as error:
+        for key, reason in error.bad[1:]:
+            terminal.note(f"damaged: {key}: {reason}")
+        raise
 
 
 def report(made: "Packing", to: Path, as_json: bool) -> None:

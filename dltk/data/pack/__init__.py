@@ -1,6 +1,18 @@
 """Packing: samples of any source into shuffled shards with their index."""
 
-from dltk.data.pack.packing import Item, Packing, Settings, pack
-from dltk.data.pack.sources import arrays, audio, class_folders, text
+from dltk.data.pack.packing import Item, Packing, Settings, TooManyDamaged, pack
+from dltk.data.pack.sources import aligned, arrays, audio, class_folders, pair, text
 
-__all__ = ["Item", "Packing", "Settings", "arrays", "audio", "class_folders", "pack", "text"]
+__all__ = [
+    "Item",
+    "Packing",
+    "Settings",
+    "TooManyDamaged",
+    "aligned",
+    "arrays",
+    "audio",
+    "class_folders",
+    "pack",
+    "pair",
+    "text",
+]

@@ -4,7 +4,6 @@ The same input and seed give the same bytes, whatever the number of processes: w
 their keys alone.
 """
 
-import functools
 import itertools
 import multiprocessing
 import os
@@ -56,6 +55,22 @@ class Settings:
     processes: int = field(default=1, compare=False)
 
 
+class TooManyDamaged(DataError):
+    """More samples are damaged than may be left out.
+
+    Args:
+        folder: of the set.
+        bad: key and reason of each.
+        allowed: how many may be.
+    """
+
+    def __init__(self, folder: Path, bad: list[tuple[str, str]], allowed: int) -> None:
+        key, reason = bad[0]
+        what = f"{len(bad)} damaged sample(s), {allowed} allowed; the first is '{key}': {reason}"
+        super().__init__(folder, "--max-bad", what, "Mend or remove them, or allow them; what is packed is kept.")
+        self.bad = bad
+
+
 class Packing(NamedTuple):
     """What was packed."""
 
@@ -76,7 +91,7 @@ def pack(
     same: Mapping[str, str] | None = None,
     settings: Settings = Settings(),
     split_of: Callable[[str], str] | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Packing:
     """Pack samples into a set of shards.
 
@@ -106,9 +121,7 @@ def pack(
     parts = {part: sorted(chosen) for part, chosen in parts.items() if chosen}
     written, bad = _write(folder, name, parts, settings, progress)
     if len(bad) > settings.max_bad:
-        key, reason = bad[0]
-        what = f"{len(bad)} damaged sample(s), {settings.max_bad} allowed; the first is '{key}': {reason}"
-        raise DataError(folder, "--max-bad", what, "Mend or remove them, or allow them; what is packed is kept.")
+        raise TooManyDamaged(folder, bad, settings.max_bad)
     made = {**{part: part for part in parts}, **(same or {})}
     found = ShardSet(
         name=name,
@@ -214,16 +227,9 @@ def _sample(item: Item, settings: Settings) -> Sample:
     return stored
 
 
-@functools.lru_cache(maxsize=64)
-def _opened(path: str) -> int:
-    return os.open(path, os.O_RDONLY)
-
-
 def _bytes(path: str, offset: int, size: int) -> bytes:
-    if offset == 0 and size == os.path.getsize(path):
-        with open(path, "rb") as file:
-            return file.read()
-    data = os.pread(_opened(path), size, offset)  # of a large archive, which stays open
+    with open(path, "rb", buffering=0) as file:
+        data = os.pread(file.fileno(), size, offset)
     if len(data) < size:
         raise DataError(path, "", f"ends {size - len(data)} bytes too early", "It was cut off; fetch it again.")
     return data

@@ -1,8 +1,9 @@
 """Where samples to pack come from: folders of pictures, parallel text, speech, arrays."""
 
 import io
+import itertools
 import wave
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +39,39 @@ def text(source: str | Path, target: str | Path) -> Iterator[dict[str, Any]]:
     """Two files whose lines are translations of each other, as samples with `src.txt` and `tgt.txt`.
 
     Raises:
-        DataError: one has more lines than the other.
+        DataError: one has more lines than the other, or is not in UTF-8.
     """
-    with open(source, encoding="utf-8") as left, open(target, encoding="utf-8") as right:
-        number = 0
-        for number, (one, other) in enumerate(_both(left, right)):
-            if one is None or other is None:
-                longer, shorter = (source, target) if other is None else (target, source)
-                raise DataError(longer, "", f"has more lines than {shorter}, which has {number}", "Align them again.")
-            if one.strip() and other.strip():
-                files = {"src.txt": one.rstrip("\n").encode(), "tgt.txt": other.rstrip("\n").encode()}
-                yield {"__key__": f"{number:09d}", **files}
+    with open(source, "rb") as left, open(target, "rb") as right:
+        for number, (one, other) in enumerate(aligned(left, right, (source, target))):
+            if one and other:
+                yield pair(f"{number:09d}", one, other)
+
+
+def aligned(
+    source: Iterable[bytes], target: Iterable[bytes], names: tuple[object, object]
+) -> Iterator[tuple[str, str]]:
+    """Lines that belong together, as text without the spaces around it.
+
+    Args:
+        source: lines, as files opened for bytes give them. (As text, what some encodings take for the end of a line
+            would also end one, and shift everything behind it.)
+        target: as many.
+        names: of the two, for messages.
+
+    Raises:
+        DataError: one has more lines than the other, or is not in UTF-8.
+    """
+    for number, lines in enumerate(itertools.zip_longest(source, target)):
+        if None in lines:
+            longer, shorter = names if lines[1] is None else names[::-1]
+            raise DataError(longer, "", f"has more lines than {shorter}, which has {number:,}", "Align them again.")
+        one, other = (_decoded(line, name, number + 1) for line, name in zip(lines, names, strict=True))
+        yield one, other
+
+
+def pair(key: str, source: str, target: str) -> dict[str, Any]:
+    """A sentence and its translation as a sample."""
+    return {"__key__": key, "src.txt": source.encode(), "tgt.txt": target.encode()}
 
 
 def audio(folder: str | Path) -> Iterator[dict[str, Any]]:
@@ -110,10 +133,11 @@ def _key(path: Path) -> str:
     return (path.parent / path.stem.replace(".", "_")).as_posix()
 
 
-def _both(left: Any, right: Any) -> Iterator[tuple[str | None, str | None]]:
-    from itertools import zip_longest
-
-    return zip_longest(left, right)
+def _decoded(line: bytes, name: object, number: int) -> str:
+    try:
+        return line.decode().strip()
+    except UnicodeDecodeError as error:
+        raise DataError(name, f"line {number}", f"is not in UTF-8 ({error})", "Convert the file.") from None
 
 
 def _row(extension: str, value: Any) -> bytes:

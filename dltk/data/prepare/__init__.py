@@ -1,45 +1,103 @@
 """Known data sets: how each becomes a set of shards. A file for each; `dltk data prepare NAME`."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from dltk.data.pack import Packing, Settings
 
-Progress = Callable[[int, int], None]
+
+class Progress(Protocol):
+    """Hears how much is done."""
+
+    def __call__(self, done: int, of: int | None = None, what: str = "samples", /) -> None:
+        """So many, of how many, of what."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a set is made from."""
+
+    folder: Path | None = None  # where its archives lie; None: they are fetched, or none are needed
+    languages: tuple[str, str] | None = None  # source and target; None: the set's usual ones
+    hashes: Mapping[str, str] = field(default_factory=dict)  # sha256 of archives to be fetched, by name
+
+
+@dataclass(frozen=True, kw_only=True)
 class KnownSet:
     """One data set that `prepare` makes."""
 
     module: str  # of this package
     what: str
-    source: str = ""  # what `--source` must name; empty where nothing is needed
+    source: str = ""  # what `--source` names; empty where the set is made by rule
+    fetches: bool = False  # without `--source`, it is fetched
+    languages: tuple[str, str] | None = None  # the usual ones, of a set that has several
 
-    def prepare(self, source: Path | None, to: Path, settings: "Settings", progress: Progress) -> "Packing":
+    def prepare(self, origin: Origin, to: Path, settings: "Settings", progress: Progress) -> "Packing":
         """Make the set in the folder `to`.
 
         Raises:
             DataError: what it is made from is missing or damaged.
         """
-        made: Packing = import_module(f"dltk.data.prepare.{self.module}").prepare(source, to, settings, progress)
+        made: Packing = import_module(f"dltk.data.prepare.{self.module}").prepare(origin, to, settings, progress)
         return made
 
 
 SETS = {
     "imagenet2012": KnownSet(
-        "imagenet2012",
-        "ImageNet of 2012: 1,281,167 + 50,000 pictures in 1,000 classes",
-        "the folder with the official archives, Kaggle's ILSVRC folder, or WebDataset shards",
+        module="imagenet2012",
+        what="ImageNet of 2012: 1,281,167 + 50,000 pictures in 1,000 classes",
+        source="the folder with the official archives, Kaggle's ILSVRC folder, or WebDataset shards",
     ),
-    "mnist": KnownSet("mnist", "MNIST: 60,000 + 10,000 digits", "the folder with the four IDX files"),
+    "mnist": KnownSet(
+        module="mnist", what="MNIST: 60,000 + 10,000 digits", source="the folder with the four IDX files"
+    ),
     "cifar10": KnownSet(
-        "cifar10", "CIFAR-10: 50,000 + 10,000 pictures in 10 classes", "the folder with cifar-10-binary.tar.gz"
+        module="cifar10",
+        what="CIFAR-10: 50,000 + 10,000 pictures in 10 classes",
+        source="the folder with cifar-10-binary.tar.gz",
+        fetches=True,
     ),
-    "number_names": KnownSet("number_names", "numbers in English and French words, made by rule (num2words)"),
-    "rendered": KnownSet("rendered", "1,000 classes of characters drawn from the fonts of matplotlib, made by rule"),
+    "wmt14": KnownSet(
+        module="wmt14",
+        what="WMT 2014, English and French: 41 million pairs of sentences",
+        source="the folder with its archives, or some of them",
+        fetches=True,
+    ),
+    "multi30k": KnownSet(
+        module="multi30k",
+        what="Multi30k: 29,000 + 1,014 + 1,000 captions in English, French and German",
+        source="the folder with train.en.gz and the like, or with training.tar.gz and the like",
+        fetches=True,
+        languages=("en", "fr"),
+    ),
+    "tatoeba": KnownSet(
+        module="tatoeba",
+        what="Tatoeba: short sentences translated by volunteers",
+        source="the folder with eng_sentences.tsv.bz2 and the like, or fra-eng.zip",
+        fetches=True,
+        languages=("eng", "fra"),
+    ),
+    "debian_descriptions": KnownSet(
+        module="debian_descriptions",
+        what="what Debian's packages are, in English and French, by apt: 50,000 pairs",
+        source="the folder with Translation-en.xz and Translation-fr.xz",
+        fetches=True,
+        languages=("en", "fr"),
+    ),
+    "icons": KnownSet(
+        module="icons",
+        what="6,000 icons by different hands in 8 contexts, from the themes of Debian, by apt",
+        source="the folder with the themes' packages (.deb)",
+        fetches=True,
+    ),
+    "number_names": KnownSet(
+        module="number_names", what="numbers in English and French words, made by rule (num2words)"
+    ),
+    "rendered": KnownSet(
+        module="rendered", what="1,000 classes of characters drawn from the fonts of matplotlib, made by rule"
+    ),
 }

@@ -4,6 +4,7 @@ A tenth of the training part is for validation.
 """
 
 import io
+import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,27 +14,36 @@ import numpy as np
 
 from dltk.data.hashing import hash64
 from dltk.data.pack import Packing, Settings, pack
-from dltk.data.prepare import Progress
+from dltk.data.prepare import Origin, Progress
+from dltk.data.prepare.archives import DAMAGED, FOLDER, Archive, obtain
 from dltk.errors import DataError
 
-ARCHIVE = "cifar-10-binary.tar.gz"
+# The hash as TensorFlow Datasets publishes it.
+ARCHIVE = Archive(
+    "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+    "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+    170_052_171,
+)
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 ROW = 1 + 3 * 32 * 32  # class, then the red, green and blue planes
 
 
-def prepare(source: Path | None, to: Path, settings: Settings, progress: Progress) -> Packing:
+def prepare(origin: Origin, to: Path, settings: Settings, progress: Progress) -> Packing:
     """Make the set.
 
     Raises:
         DataError: the archive is missing or damaged.
     """
-    archive = None if source is None else source if source.is_file() else source / ARCHIVE
-    if archive is None or not archive.exists():
-        raise DataError(archive or "", "--source", f"there is no {ARCHIVE}", "Fetch it from the author's page.")
-    return pack(
-        _samples(archive), to, name="cifar10", classes=CLASSES, about={"source": "CIFAR-10"}, settings=settings,
-        progress=progress, split_of=_split,
+    found = obtain([ARCHIVE], origin, to, progress)
+    if ARCHIVE.name not in found:
+        what = f"holds no {ARCHIVE.name}"
+        raise DataError(origin.folder or to, "--source", what, "Add it, or leave --source out.")
+    packing = pack(
+        _samples(found[ARCHIVE.name]), to, name="cifar10", classes=CLASSES, about={"source": "CIFAR-10"},
+        settings=settings, progress=progress, split_of=_split,
     )  # fmt: skip
+    shutil.rmtree(to / FOLDER, ignore_errors=True)
+    return packing
 
 
 def _split(key: str) -> str:
@@ -62,7 +72,7 @@ def _samples(archive: Path) -> Iterator[dict[str, Any]]:
                     Image.fromarray(row[1:].reshape(3, 32, 32).transpose(1, 2, 0)).save(picture, "PNG")
                     key = f"{'test' if name.startswith('test') else name.removesuffix('.bin')}/{number:05d}"
                     yield {"__key__": key, "png": picture.getvalue(), "cls": str(int(row[0])).encode()}
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except DAMAGED as error:
         raise DataError(archive, "", f"cannot be read ({error})", "Fetch it again.") from None
     if found != 6:
         raise DataError(archive, "", f"holds {found} batches, not 6", "Fetch the binary version.")

@@ -1,66 +1,77 @@
 """ImageNet of 2012 (Russakovsky et al., Int. J. Computer Vision 2015): 1,000 classes.
 
-Class numbers are the places of the sorted WordNet ids, n01440764 (tench) being 0. The official archives are read in
-place: the training archive holds an archive for each class. The test part has no public labels, so `test` is the
-validation part, as in the papers; a claim measured on it says so.
+Class numbers are the places of the sorted WordNet ids, n01440764 (tench) being 0; the devkit numbers them otherwise.
+The official archives are read in place: the training archive holds an archive for each class. The test part has no
+public labels, so `test` is the validation part, as in the papers; a claim measured on it says so.
 """
 
 import csv
+import io
 import re
+import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dltk.data.pack import Item, Packing, Settings, pack
-from dltk.data.prepare import Progress
+from dltk.data.prepare import Origin, Progress
 from dltk.data.shards.build import build
+from dltk.data.shards.fields import decoded
+from dltk.data.shards.index import Index, name_classes
+from dltk.data.shards.reader import ShardReader
 from dltk.data.shards.sets import FILE, ShardSet
 from dltk.data.shards.tar import Part, scan
 from dltk.errors import DataError
 
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
-TRUTH = "ILSVRC2012_validation_ground_truth.txt"
+META, TRUTH = "meta.mat", "ILSVRC2012_validation_ground_truth.txt"  # in the devkit
 SYNSETS = "imagenet_2012_validation_synset_labels.txt"  # a WordNet id for each picture, as TensorFlow's lists have it
 SOLUTION, MAPPING = "LOC_val_solution.csv", "LOC_synset_mapping.txt"  # Kaggle's
 WNID = re.compile(r"n\d{8}")
+SOURCE = "ImageNet ILSVRC 2012"
 NOTE = "The test part has no public labels: test is the validation part."
 LABELS_WANTED = f"Put {DEVKIT}, {SYNSETS} or Kaggle's {SOLUTION} beside it."
+FOUND = ".found"  # indices of shards that are packed anew
 
 
-def prepare(source: Path | None, to: Path, settings: Settings, progress: Progress) -> Packing:
+def prepare(origin: Origin, to: Path, settings: Settings, progress: Progress) -> Packing:
     """Make the set from whatever form the pictures have.
 
     Raises:
         DataError: no form is recognised, labels of the validation pictures are missing, or an archive is damaged.
     """
+    source = origin.folder
     if source is None or not source.is_dir():
         raise DataError(source or "", "--source", "names no folder", "Give the one that holds the archives.")
     if (source / TRAIN).exists():
         classes, train = _nested(source / TRAIN)
         val = _validation(source, classes)
+    elif _shards(source, "train"):
+        return _from_shards(source, to, settings, progress)
     elif (folder := _kaggle(source)) is not None:
         classes, train = _folders(folder / "train")
         val = _validation_folder(source, folder / "val", classes)
-    elif list(source.glob("*train*.tar")):
-        return _index(source, to)
     else:
         what = f"holds neither {TRAIN}, nor ILSVRC/Data/CLS-LOC, nor shards *train*.tar"
         raise DataError(source, "--source", what, "Name the folder that holds one of them.")
-    about = {"source": "ImageNet ILSVRC 2012", "note": NOTE, "words": _words(source, classes)}
-    parts = {"train": train, "val": val}
+    about = {"source": SOURCE, "note": NOTE, "words": _words(source)}
     return pack(
-        parts, to, name="imagenet2012", classes=classes, about=about, same={"test": "val"}, settings=settings,
-        progress=progress,
+        {"train": train, "val": val}, to, name="imagenet2012", classes=classes, about=about, same={"test": "val"},
+        settings=settings, progress=progress,
     )  # fmt: skip
+
+
+# The official archives
 
 
 def _nested(archive: Path) -> tuple[list[str], list[Item]]:
     """Classes and pictures of the training archive; only headers are read."""
     found: dict[str, list[Item]] = {}
     with archive.open("rb") as file:
-        inner = list(scan(Part(file, 0, archive.stat().st_size), archive))
-        for member in inner:
+        for member in list(scan(Part(file, 0, archive.stat().st_size), archive)):
             wnid = Path(member.name).stem
             if not WNID.fullmatch(wnid) or not member.name.endswith(".tar"):
                 raise DataError(archive, member.name, "is no class's archive", "Use the official training archive.")
@@ -78,14 +89,16 @@ def _validation(source: Path, classes: list[str]) -> list[Item]:
     archive = source / VAL
     if not archive.exists():
         raise DataError(archive, "", "is missing", "Put the official validation archive beside the training one.")
-    labels = _labels(source)
+    labels = _Labels(source, classes)
     with archive.open("rb") as file:
-        members = sorted(scan(Part(file, 0, archive.stat().st_size), archive), key=lambda one: _stem(one.name))
-    return [
-        Item(f"val/{name}", str(archive), one.data, one.size, "jpeg", _number(labels, name, at, classes, source))
-        for at, one in enumerate(members)
-        if (name := _stem(one.name))
-    ]
+        return [
+            Item(f"val/{name}", str(archive), one.data, one.size, "jpeg", labels.number(name))
+            for one in scan(Part(file, 0, archive.stat().st_size), archive)
+            if (name := _stem(one.name))
+        ]
+
+
+# Kaggle's folder, and that of whoever has unpacked the archives
 
 
 def _kaggle(source: Path) -> Path | None:
@@ -113,84 +126,172 @@ def _validation_folder(source: Path, folder: Path, classes: list[str]) -> list[I
     """Validation pictures side by side, or in a folder for each class."""
     if any(WNID.fullmatch(entry.name) for entry in folder.iterdir()):
         return [item for number, wnid in enumerate(classes) for item in _pictures(folder / wnid, "val", number)]
-    labels = _labels(source)
-    return [
-        item._replace(target=_number(labels, item.key.removeprefix("val/"), at, classes, source))
-        for at, item in enumerate(_pictures(folder, "val", None))
-    ]
+    labels = _Labels(source, classes)
+    return [item._replace(target=labels.number(_stem(item.path))) for item in _pictures(folder, "val", None)]
 
 
-def _labels(source: Path) -> dict[str, str] | list[str]:
-    """The WordNet ids of the validation pictures, by name or in the order of the names."""
-    if (source / SOLUTION).exists():
-        with (source / SOLUTION).open(newline="") as file:
-            return {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
-    if (source / SYNSETS).exists():
-        return (source / SYNSETS).read_text().split()
-    if (source / DEVKIT).exists():
-        meta, truth = _devkit(source / DEVKIT)
-        ids = {number: wnid for number, wnid, _ in meta}
-        return [ids[number] for number in truth]
-    raise DataError(source, "", "holds no labels of the validation pictures", LABELS_WANTED)
+# Labels and names
 
 
-def _number(labels: dict[str, str] | list[str], name: str, at: int, classes: list[str], source: Path) -> int:
-    wnid = labels.get(name) if isinstance(labels, dict) else labels[at] if at < len(labels) else None
-    if wnid is None or wnid not in classes:
-        what = "has no label" if wnid is None else f"its class {wnid} is not among the training classes"
-        raise DataError(source, name, what, LABELS_WANTED)
-    return classes.index(wnid)
+class _Labels:
+    """The classes of the validation pictures, which lie without them.
+
+    Args:
+        source: the folder with a file that says them.
+        classes: sorted WordNet ids.
+
+    Raises:
+        DataError: there is no such file.
+    """
+
+    def __init__(self, source: Path, classes: list[str]) -> None:
+        self._source = source
+        self._numbers = {wnid: number for number, wnid in enumerate(classes)}
+        self._wnids: dict[str, str] = {}  # by name of the picture
+        if solution := _beside(source, SOLUTION):
+            with solution.open(newline="", encoding="utf-8") as file:
+                self._wnids = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
+            return
+        if synsets := _beside(source, SYNSETS):
+            listed = synsets.read_text(encoding="utf-8").split()
+        elif archive := _beside(source, DEVKIT):
+            meta, truth = _devkit(archive)
+            ids = {number: wnid for number, wnid, _ in meta}
+            listed = [ids[number] for number in truth]
+        else:
+            raise DataError(source, "", "holds no labels of the validation pictures", LABELS_WANTED)
+        self._wnids = {f"ILSVRC2012_val_{number:08d}": wnid for number, wnid in enumerate(listed, 1)}
+
+    def number(self, name: str) -> int:
+        """The class of a picture."""
+        wnid = self._wnids.get(name)
+        if wnid not in self._numbers:
+            what = "has no label" if wnid is None else f"its class {wnid} is not among the training classes"
+            raise DataError(self._source, name, what, LABELS_WANTED)
+        return self._numbers[wnid]
+
+
+def _beside(source: Path, name: str) -> Path | None:
+    """A file in the source's folder; for Kaggle's CLS-LOC also in the folders that it lies in."""
+    above = list(source.resolve().parents)[:3] if source.resolve().name == "CLS-LOC" else []
+    return next((folder / name for folder in (source, *above) if (folder / name).exists()), None)
 
 
 def _devkit(archive: Path) -> tuple[list[tuple[int, str, str]], list[int]]:
     """Number, WordNet id and words of each class, and the numbers of the validation pictures."""
-    import io
-
     from scipy.io import loadmat
 
     try:
         with tarfile.open(archive) as opened:
             contents = {}
             for member in opened:
-                if member.isfile() and Path(member.name).name in ("meta.mat", TRUTH):
+                if member.isfile() and Path(member.name).name in (META, TRUTH):
                     file = opened.extractfile(member)
                     contents[Path(member.name).name] = file.read() if file else b""
-        synsets: Any = loadmat(io.BytesIO(contents["meta.mat"]), squeeze_me=True)["synsets"]
+        synsets: Any = loadmat(io.BytesIO(contents[META]), squeeze_me=True)["synsets"]
         meta = [(int(row["ILSVRC2012_ID"]), str(row["WNID"]), str(row["words"])) for row in synsets]
         return meta, [int(line) for line in contents[TRUTH].split()]
-    except (OSError, KeyError, ValueError, tarfile.TarError) as error:
+    except (OSError, EOFError, KeyError, ValueError, tarfile.TarError) as error:
         raise DataError(archive, "", f"cannot be read ({error})", "Fetch it again.") from None
 
 
-def _words(source: Path, classes: list[str]) -> dict[str, str]:
-    """What the WordNet ids mean, where a file says so."""
-    if (source / MAPPING).exists():
-        pairs = (line.partition(" ") for line in (source / MAPPING).read_text(encoding="utf-8").splitlines())
-        words = {wnid: text for wnid, _, text in pairs}
-    elif (source / DEVKIT).exists():
-        words = {wnid: text for _, wnid, text in _devkit(source / DEVKIT)[0]}
-    else:
-        words = {}
-    return {wnid: words[wnid] for wnid in classes if wnid in words}
+def _words(source: Path) -> dict[str, str]:
+    """What the WordNet ids of the 1,000 classes mean, where a file says so."""
+    if mapping := _beside(source, MAPPING):
+        pairs = (line.partition(" ") for line in mapping.read_text(encoding="utf-8").splitlines())
+        return {wnid: text for wnid, _, text in pairs}
+    if archive := _beside(source, DEVKIT):
+        meta, truth = _devkit(archive)
+        return {wnid: text for number, wnid, text in meta if number <= max(truth)}  # others are above the classes
+    return {}
 
 
-def _index(source: Path, to: Path) -> Packing:
-    """Shards that exist already are indexed where they lie."""
-    train = sorted(map(str, source.glob("*train*.tar")))
-    val = sorted(map(str, source.glob("*val*.tar")))
-    if not val:
-        raise DataError(source, "--source", "holds shards *train*.tar but none *val*.tar", "Add the validation part.")
-    counts = {}
-    for part, urls in (("train", train), ("val", val)):
-        counts[part] = build(urls, to / part / "index", replace=(to / part / "index").exists()).total
-    about = {"source": "ImageNet ILSVRC 2012", "note": NOTE, "shards": "as they were found"}
-    found = ShardSet(
-        name="imagenet2012", kind="images", splits={"train": "train", "val": "val", "test": "val"}, about=about
-    )
+# WebDataset shards
+
+
+def _shards(source: Path, part: str) -> list[str]:
+    """Shards of a part side by side, or in its folder; the training archive of another task is none."""
+    beside = [path for path in source.glob(f"*{part}*.tar") if not path.name.startswith("ILSVRC2012_img_")]
+    return sorted(map(str, beside or (source / part).glob("*.tar")))
+
+
+def _from_shards(source: Path, to: Path, settings: Settings, progress: Progress) -> Packing:
+    """Shards that exist are indexed where they lie; where pictures are to be resized, they are packed anew."""
     if (to / FILE).exists():
         raise DataError(to, "", "there is a set already", "Remove it, or give another folder.")
-    found.write(to)
-    return Packing(found, counts, 0, [])
+    urls = {part: _shards(source, part) for part in ("train", "val")}
+    if not urls["val"]:
+        raise DataError(source, "--source", "holds shards *train*.tar but none *val*.tar", "Add the validation part.")
+    anew = settings.resize is not None
+    places = {part: to / (FOUND if anew else "") / part / "index" for part in urls}
+    found = {part: build(urls[part], place, replace=place.exists()) for part, place in places.items()}
+    classes = _class_names(source, found)
+    about = {"source": SOURCE, "note": NOTE, "words": _words(source)}
+    if anew:
+        packing = pack(
+            {part: _items(index) for part, index in found.items()}, to, name="imagenet2012", classes=classes,
+            about=about, same={"test": "val"}, settings=settings, progress=progress,
+        )  # fmt: skip
+        shutil.rmtree(to / FOUND)
+        return packing
+    for place in places.values():
+        name_classes(place, classes)
+    made = ShardSet(
+        name="imagenet2012",
+        kind="images",
+        splits={"train": "train", "val": "val", "test": "val"},
+        classes=classes,
+        about={**about, "shards": "as they were found"},
+    )
+    made.write(to)
+    size = sum(int(index.bytes.sum()) for index in found.values())
+    return Packing(made, {part: index.total for part, index in found.items()}, size, [])
+
+
+def _items(index: Index) -> list[Item]:
+    targets = [] if index.targets is None else index.targets.tolist()
+    lies = zip(index.keys, map(index.lies, range(index.total)), targets, strict=True)
+    return [Item(key, index.url(shard), offset, size, "", target) for key, (shard, offset, size), target in lies]
+
+
+def _class_names(source: Path, found: dict[str, Index]) -> list[str]:
+    """The sorted WordNet ids; that the shards number their classes by them is seen in their own names of pictures.
+
+    Raises:
+        DataError: samples have no classes, classes are numbered otherwise, or nothing names them.
+    """
+    seen: dict[int, str] = {}
+    for part, index in found.items():
+        if index.targets is None:
+            what = f"the {part} shards have samples without a class"
+            raise DataError(source, "cls", what, "Each needs a cls, or a label in its json.")
+        seen |= _seen_names(index)
+    count = 1 + max(int(index.targets.max(initial=0)) for index in found.values() if index.targets is not None)
+    listed = sorted(_words(source))
+    classes = listed if len(listed) == count else [seen[number] for number in sorted(seen)]
+    if len(classes) != count:
+        what = f"nothing names the {count} classes of the shards"
+        raise DataError(source, "", what, f"Put {DEVKIT} or Kaggle's {MAPPING} beside them.")
+    for number, wnid in seen.items():
+        if wnid != classes[number] or (number and classes[number - 1] >= wnid):
+            what = f"class {number} is {wnid}, which is not its place among the sorted WordNet ids"
+            raise DataError(source, "cls", what, "Pack the pictures from the archives.")
+    return classes
+
+
+def _seen_names(index: Index) -> dict[int, str]:
+    """The WordNet id of a class, as the first of its samples has it in its key or in the file name of its json."""
+    assert index.targets is not None
+    reader = ShardReader(index, cache=None)
+    named = {}
+    for target, number in zip(*np.unique(index.targets, return_index=True), strict=True):
+        fields = reader.fields(int(number))
+        about = decoded("json", fields["json"]) if "json" in fields else {}
+        texts = index.keys[int(number)], str(about.get("filename", "")) if isinstance(about, dict) else ""
+        if wnid := next((match[0] for match in map(WNID.search, texts) if match), None):
+            named[int(target)] = wnid
+    reader.close()
+    return named
 
 
 def _stem(name: str) -> str:

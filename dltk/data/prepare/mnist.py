@@ -7,17 +7,24 @@ from typing import Any
 
 from dltk.data.mnist import Mnist
 from dltk.data.pack import Packing, Settings, pack
-from dltk.data.prepare import Progress
+from dltk.data.prepare import Origin, Progress
 from dltk.data.splits import SPLITS
+from dltk.errors import DataError
 
 
-def prepare(source: Path | None, to: Path, settings: Settings, progress: Progress) -> Packing:
+def prepare(origin: Origin, to: Path, settings: Settings, progress: Progress) -> Packing:
     """Make the set; splits and keys are those of the data set `mnist`.
 
     Raises:
         DataError: a file is missing or damaged.
     """
-    parts = {split: Mnist(split, None if source is None else str(source), variant="full") for split in SPLITS}
+    try:
+        parts = {split: Mnist(split, str(origin.folder), variant="full") for split in SPLITS}
+    except DataError as error:
+        if error.key != "data_dir":
+            raise
+        what = "holds no train-images-idx3-ubyte and the like, with or without .gz"
+        raise DataError(origin.folder or "", "--source", what, "Name the folder that holds the four files.") from None
     chosen = {key: split for split, part in parts.items() for key in part.keys}
     about = {"source": "MNIST", "splits": "as the data set mnist has them"}
     return pack(

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from dltk.data.hashing import mix
-from dltk.data.pack import Packing, Settings, pack
-from dltk.data.prepare import Progress
+from dltk.data.pack import Packing, Settings, pack, pair
+from dltk.data.prepare import Origin, Progress
 from dltk.errors import DataError
 
 PAIRS = 30_000
 BELOW = 1_000_000
 
 
-def prepare(source: Path | None, to: Path, settings: Settings, progress: Progress) -> Packing:
+def prepare(origin: Origin, to: Path, settings: Settings, progress: Progress) -> Packing:
     """Make the set: numbers drawn by the seed, none twice.
 
     Raises:
@@ -40,8 +40,4 @@ def _samples(words: Any, seed: int) -> Iterator[dict[str, Any]]:
         if number in seen:
             continue
         seen.add(number)
-        yield {
-            "__key__": f"{number:06d}",
-            "src.txt": words(number, lang="en").encode(),
-            "tgt.txt": words(number, lang="fr").encode(),
-        }
+        yield pair(f"{number:06d}", words(number, lang="en"), words(number, lang="fr"))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dltk.data.pack import Packing, Settings, pack
-from dltk.data.prepare import Progress
+from dltk.data.prepare import Origin, Progress
 from dltk.errors import DataError
 
 CLASSES = 1000
@@ -27,7 +27,7 @@ RANGES = (
 )
 
 
-def prepare(source: Path | None, to: Path, settings: Settings, progress: Progress) -> Packing:
+def prepare(origin: Origin, to: Path, settings: Settings, progress: Progress) -> Packing:
     """Make the set.
 
     Raises:
