@@ -52,5 +52,9 @@ class DataError(DltkError):
     """Data are missing, damaged or do not fit what was asked."""
 
 
+class SourceError(DataError):
+    """Data cannot be reached or kept: a server, a disk. No sample is to blame, so none is counted as damaged."""
+
+
 class LaunchError(DltkError):
     """The run cannot start here: a folder, a device, a lease, a checkpoint."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dltk.data.splits import ENOUGH, SPLITS
-from dltk.errors import DataError
+from dltk.errors import DataError, SourceError
 
 # Shapes: n samples of the data set, b of a batch, c channels, h rows, w columns.
 
@@ -136,6 +136,7 @@ def readable(
 
     Raises:
         DataError: all of them are damaged.
+        SourceError: they cannot be reached.
     """
     chosen = range(min(TRIED, len(dataset))) if numbers is None else numbers
     count, tried, reason = 0, 0, ""
@@ -143,6 +144,8 @@ def readable(
         tried += 1
         try:
             sample = dataset[number] if read is None else read(number)
+        except SourceError:
+            raise
         except (DataError, OSError) as error:
             reason = reason or str(error)
             continue

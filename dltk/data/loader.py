@@ -3,7 +3,6 @@
 The state of a loader is the number of batches consumed, which the trainer counts: a loader starts where it is told to.
 """
 
-import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -18,14 +17,14 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from dltk.data.dataset import readable
 from dltk.data.hashing import Words, hash_keys, mix, uniforms
 from dltk.data.plan import Numbers, Plan, share
 from dltk.data.token_plan import TokenPlan
 from dltk.data.transforms import Transform, augmented
-from dltk.errors import DataError
+from dltk.errors import DataError, SourceError
 
 # Letters: b samples of a micro-batch, W ranks, A passes that make one step.
 
@@ -188,8 +187,12 @@ class Reader:
         """The tensors of the samples, and the damaged ones' positions in the batch with the reason."""
         if hasattr(self.dataset, "batch") and not self._seen_otherwise():
             more = () if drawn is None else (self.view, drawn)
-            with contextlib.suppress(DataError, OSError):  # then one by one, to learn which
+            try:
                 return dict(self.dataset.batch(numbers, *more)), {}
+            except SourceError:
+                raise
+            except (DataError, OSError):  # then one by one, to learn which
+                pass
         samples: list[Mapping[str, Any] | None] = []
         damaged: dict[int, str] = {}
         for at, number in enumerate(numbers.tolist()):
@@ -197,6 +200,8 @@ class Reader:
                 samples.append(
                     self.dataset[number] if drawn is None else self.dataset.sample(number, self.view, drawn[at])
                 )
+            except SourceError:
+                raise
             except (DataError, OSError) as error:
                 samples.append(None)
                 damaged[at] = str(error) or type(error).__name__
@@ -465,7 +470,10 @@ class _Batches:
         self._requests.make = requests
         if self._inner is None:
             self._inner = self._make_inner()
-        yield from self._inner
+        for batch in self._inner:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
 
     def close(self) -> None:
         # By name: an iteration left half way, or a traceback, may hold on to the workers.
@@ -486,7 +494,7 @@ class _Batches:
                 "worker_init_fn": _outlive_signals,
             }
         return DataLoader(
-            self._share,
+            _Told(self._share),
             sampler=self._requests,
             batch_size=None,  # the share makes whole batches
             collate_fn=_same,
@@ -509,15 +517,32 @@ class _Requests:
         raise TypeError("the loader outside knows the length")
 
 
+class _Told(Dataset[Batch | DataError]):
+    """A share whose DataErrors come back as values; torch would raise them inside of a worker's traceback."""
+
+    def __init__(self, share: Any) -> None:
+        self._share = share
+
+    def __getitem__(self, request: Request) -> Batch | DataError:
+        try:
+            batch: Batch = self._share[request]
+        except DataError as error:
+            return error
+        return batch
+
+
 class _TrainShare:
     """One rank's micro-batches, by (step of the run, micro-batch); what workers are given."""
 
     def __init__(self, reader: Reader, plan: Plan | TokenPlan, rank: int, world: int, accumulate: int) -> None:
         self.reader, self.plan = reader, plan
         self.rank, self.world, self.accumulate = rank, world, accumulate
+        self._ahead = isinstance(plan, Plan) and getattr(reader.dataset, "fetches", False)
 
     def __getitem__(self, request: Request) -> Batch:
         step, micro = request
+        if self._ahead:
+            self.reader.dataset.fetch_ahead(self._one_window_on(step, micro))
         epoch, number = self.plan.locate(step)
         start, stop = self.plan.bounds(epoch, number)
         places = share(start, stop, rank=self.rank, world=self.world, micro=micro, accumulate=self.accumulate)
@@ -529,6 +554,14 @@ class _TrainShare:
         numbers = self.plan.samples(epoch, places)
         weights = self.plan.weights(numbers)
         return self.reader.read(numbers, places=places, planned=planned, weights=weights, **where)
+
+    def _one_window_on(self, step: int, micro: int) -> Numbers:
+        """This rank's samples when all lanes are in their next windows, whose shards are others."""
+        assert isinstance(self.plan, Plan)
+        epoch, number = self.plan.locate(step + self.plan.window * self.plan.lanes // self.plan.batch)
+        bounds = self.plan.bounds(epoch, number)
+        places = share(*bounds, rank=self.rank, world=self.world, micro=micro, accumulate=self.accumulate)
+        return self.plan.samples(epoch, places)
 
 
 class _EvalShare:

@@ -16,6 +16,7 @@ from dltk.recipe.draft import Draft, Layer, put, texts
 from dltk.recipe.yaml12 import read, read_value
 
 FORMAT = 1  # of frozen recipes
+MOVE = "Move it to a place overlay: a file in a folder `cluster`, or one with `place: true`."
 
 _OVERRIDE = re.compile(r"([A-Za-z_][\w-]*(?:\.[\w-]+)*)=(.*)\Z", re.DOTALL)
 _REFERENCE = re.compile(r"\$\{[\w.-]+\}")
@@ -147,14 +148,17 @@ def _keys(value: Any, key: str = "") -> list[str]:
 
 
 def _checked(layer: Layer, *, place: bool) -> Layer:
-    """The layer, if its `${…}` are references, or environment variables where a place may name them."""
+    """The layer, if it says nothing that is a place's to say, and its `${…}` are references or a place's variables."""
+    data = layer.values.get("data")
+    if not place and isinstance(data, dict) and data.get("allow_pipe", False) is not False:
+        what = f"{data['allow_pipe']} given, but whether commands of an index run is the place's to say"
+        raise Draft(layer.source, layer.values, layer.origin).error("data.allow_pipe", what, MOVE)
     for key, text in texts(layer.values):
         if "${" not in text:
             continue
         error = Draft(layer.source, layer.values, layer.origin).error
         if not place and _ENVIRONMENT.search(text):
-            remedy = "Move it to a place overlay: a file in a folder `cluster`, or one with `place: true`."
-            raise error(key, f"'{text}' takes an environment variable", remedy)
+            raise error(key, f"'{text}' takes an environment variable", MOVE)
         if "${" in _REFERENCE.sub("", _ENVIRONMENT.sub("", text)) or "\\${" in text:
             raise error(key, f"'{text}' is no reference", "Write ${section.setting}.")
     return layer

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 from dltk.data.shards.fields import label
 from dltk.data.shards.index import Index, IndexWriter
-from dltk.data.shards.source import is_local, stream
+from dltk.data.shards.source import Steady, is_local
 from dltk.data.shards.tar import NOT_DECODED, Member, scan, split_name
 from dltk.errors import DataError
 
@@ -52,34 +53,58 @@ def scan_shard(url: str, *, allow_pipe: bool = False) -> Scanned:
     """Read a shard once.
 
     Raises:
-        DataError: it is damaged, the files of a sample lie apart, or one would run code when it is read.
+        DataError: it is damaged or unreachable, the files of a sample lie apart, or one would run code when it is read.
+    """
+    return scan_samples(url, allow_pipe=allow_pipe)[0]
+
+
+def scan_samples(url: str, *, allow_pipe: bool = False) -> tuple[Scanned, list[frozenset[str]]]:
+    """Read a shard once; returns also the extensions of each sample's files.
+
+    Raises:
+        DataError: as `scan_shard`.
     """
     offsets: list[int] = []
     ends: list[int] = []
     keys: list[str] = []
-    found: list[dict[str, bytes]] = []
-    fields: set[str] = set()
-    with stream(url, allow_pipe=allow_pipe) as source:
+    labels: list[dict[str, bytes]] = []
+    found: list[set[str]] = []
+    before = _mtime(url)
+    with Steady(url, allow_pipe=allow_pipe) as source:
         hashing = _Hashing(source)
-        for member in scan(hashing, url, LABELS):
+        for member in scan(hashing, url, LABELS, marked=True):
             key, extension = _named(member, url)
             if not keys or key != keys[-1]:
                 offsets.append(member.start)
                 ends.append(member.end)
                 keys.append(key)
-                found.append({})
+                labels.append({})
+                found.append(set())
             if extension in found[-1]:
                 raise DataError(url, member.name, "is there twice", "Pack the shard again.")
             ends[-1] = member.end
-            found[-1][extension] = member.contents
-            fields.add(extension)
+            found[-1].add(extension)
+            if extension in LABELS:
+                labels[-1][extension] = member.contents
         sha256 = hashing.finish()
     if len(set(keys)) != len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = next(key for key, count in Counter(keys).items() if count > 1)
         raise DataError(url, twice, "has its files in two places", "Pack the shard again, sorted by key.")
+    if _mtime(url) != before:
+        raise DataError(url, "", "changed while it was read", "Read it again when it is finished.")
     sizes = [end - start for start, end in zip(offsets, ends, strict=True)]
-    mtime = os.stat(url).st_mtime_ns if is_local(url) else 0
-    return Scanned(hashing.count, sha256, offsets, sizes, keys, _targets(found), fields, mtime)
+    kinds = {kinds: kinds for kinds in map(frozenset, found)}  # few different ones, each kept once
+    targets = _targets(url, keys, labels)
+    whole = Scanned(hashing.count, sha256, offsets, sizes, keys, targets, set().union(*kinds), before)
+    return whole, [kinds[frozenset(one)] for one in found]
+
+
+def _mtime(url: str) -> int:
+    """When a local shard was changed last, in ns; 0 of others, and of what is not there."""
+    try:
+        return os.stat(url).st_mtime_ns if is_local(url) else 0
+    except OSError:
+        return 0
 
 
 def build(
@@ -104,7 +129,7 @@ def build(
         done: hears how many shards have been scanned.
 
     Raises:
-        DataError: a shard is damaged or holds samples that another one holds too.
+        DataError: a shard is damaged. Keys that several shards share are told by `verify`.
     """
     writer = IndexWriter(to, replace=replace)
     try:
@@ -145,8 +170,10 @@ def _write(
 def _relative(urls: Sequence[str], folder: Path) -> tuple[str, list[str]]:
     """The root that an index writes, and the shards' names below it."""
     if all(is_local(url) for url in urls):
-        here = folder.resolve()
-        return ".", [os.path.relpath(Path(url).resolve(), here) for url in urls]
+        paths = [Path(url).resolve() for url in urls]
+        root, here = os.path.commonpath([path.parent for path in paths] or [Path.cwd()]), folder.resolve()
+        inside = Path(root).is_relative_to(here.parent.parent)  # then the set may be moved as a whole
+        return os.path.relpath(root, here) if inside else root, [os.path.relpath(path, root) for path in paths]
     roots = {url.rpartition("/")[0] for url in urls}
     if len(roots) == 1 and not any(url.startswith("pipe:") for url in urls):
         return roots.pop(), [url.rpartition("/")[2] for url in urls]
@@ -163,12 +190,15 @@ def _named(member: Member, url: str) -> tuple[str, str]:
     return key, extension
 
 
-def _targets(found: list[dict[str, bytes]]) -> list[int] | None:
+def _targets(url: str, keys: Sequence[str], labels: Sequence[dict[str, bytes]]) -> list[int] | None:
     """The class of each sample, where all have one."""
-    labels: list[int] = []
-    for one in found:
-        named = label({extension: one[extension] for extension in LABELS if extension in one})
+    targets: list[int] = []
+    for key, fields in zip(keys, labels, strict=True):
+        try:
+            named = label(fields)
+        except DataError as error:
+            raise DataError(f"{url}: {key}", error.key, error.what, "Mend it, or leave the sample out.") from None
         if named is None:
             return None
-        labels.append(named)
-    return labels
+        targets.append(named)
+    return targets

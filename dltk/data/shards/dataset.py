@@ -15,6 +15,8 @@ from dltk.data.shards.sets import index_of
 from dltk.data.views import Frame
 from dltk.errors import DataError
 
+MAX_OPEN = 512  # shards held open by a process; the system's usual limit is 1,024 files
+
 
 class Shards(Pictures):
     """One split of a set of shards that hold pictures and their classes.
@@ -69,7 +71,10 @@ class Shards(Pictures):
         self.index_hash, self.keys, self.classes = self.index.hash, self.index.keys, self.index.classes
         self.targets: NDArray[np.int32] | None = self.index.targets  # (n,)
         kept = self._cache(cache, cache_gb, allow_pipe)
-        self._reader = ShardReader(self.index, cache=kept, open_files=2 * lanes, allow_pipe=allow_pipe)
+        self.fetches = kept is not None  # see fetch_ahead
+        self._reader = ShardReader(
+            self.index, cache=kept, open_files=min(self._shards_under(window), MAX_OPEN), allow_pipe=allow_pipe
+        )
 
     def __len__(self) -> int:
         return self.index.total
@@ -105,10 +110,19 @@ class Shards(Pictures):
         """The positions (b,) of samples in the order in which they lie."""
         return self._reader.order(numbers)
 
+    def fetch_ahead(self, numbers: Numbers) -> None:
+        """Have the shards of samples (b,) fetched into the cache while others are read."""
+        self._reader.fetch_ahead(numbers)
+
     def _cache(self, folder: str | None, room: float, allow_pipe: bool) -> Cache | None:
         if folder is None:
             return None
         largest = int(self.index.bytes.max(initial=0))
-        return Cache(
-            folder, int(room * GB), need=min(self.lanes, len(self.index.counts)) * largest, allow_pipe=allow_pipe
-        )
+        need = min(self._shards_under(2 * self.window) * largest, int(self.index.bytes.sum()))
+        return Cache(folder, int(room * GB), need=need, allow_pipe=allow_pipe)
+
+    def _shards_under(self, samples: int) -> int:
+        """How many shards hold so many samples of each lane, which may begin and end inside of one."""
+        mean = max(1, self.index.total // max(1, len(self.index.counts)))
+        longest = -(-self.index.total // self.lanes)  # lane
+        return self.lanes * (-(-min(samples, longest) // mean) + 1)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,22 @@ def decoded(extension: str, data: bytes) -> Any:
                 raise ValueError(f"{len(data)} bytes, {MAX_JSON} are allowed")
             return json.loads(data)
         if last == "npy":
-            return np.load(io.BytesIO(data), allow_pickle=False)
+            return _array(data)
     except (ValueError, EOFError, RecursionError) as error:
         raise DataError("", extension, f"cannot be read ({error})") from None
     return data
+
+
+def _array(data: bytes) -> Any:
+    """An array that is no larger than its file; numpy would first take the room that the header asks for."""
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if math.prod(shape) * dtype.itemsize > len(data):
+        raise ValueError(f"{shape} of {dtype} in {len(data)} bytes")
+    file.seek(0)
+    return np.load(file, allow_pickle=False)
 
 
 def label(fields: dict[str, bytes]) -> int | None:

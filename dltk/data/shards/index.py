@@ -18,17 +18,19 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, overload
+from typing import Any, BinaryIO, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dltk.data.plan import Numbers
+from dltk.data.shards.source import is_local
 from dltk.errors import DataError
 
 # Letters: N samples in all, S shards, b samples asked for.
 
 FORMAT = 1
+REMEDY = "Make the index again: `dltk data index`."
 SHARD = np.dtype([("count", "<u4"), ("bytes", "<u8"), ("sha256", "V32"), ("mtime_ns", "<i8")])
 COLUMNS = {"offsets": "<u8", "sizes": "<u4", "key_ends": "<u8", "targets": "<i4"}
 
@@ -51,7 +53,10 @@ class Keys(Sequence[str]):
             return [self[i] for i in range(len(self))[number]]
         at = range(len(self))[number]
         start = int(self._ends[at - 1]) if at else 0
-        return self._blob[start : int(self._ends[at])].tobytes().decode()
+        try:
+            return self._blob[start : int(self._ends[at])].tobytes().decode()
+        except UnicodeDecodeError:
+            raise DataError("", "keys.bin", f"the key of sample {number:,} is no text", REMEDY) from None
 
 
 class Index:
@@ -67,11 +72,10 @@ class Index:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         about = _about(self.folder)
-        self.total, self.root = int(about["samples"]), str(about["root"])
-        self.fields: list[str] = list(about["fields"])
-        self.classes: list[str] = list(about["classes"] or [])
-        self.hash = str(about["hash"])
-        shards = self._map("shards", SHARD, int(about["shards"]))
+        self.total, self.root, self.hash = about.samples, about.root, about.hash
+        self._made_here = about.folder == _number_of(self.folder)
+        self.fields, self.classes = about.fields, about.classes or []
+        shards = self._map("shards", SHARD, about.shards)
         self.counts: Numbers = shards["count"].astype(np.int64)  # (S,)
         self.bytes: Numbers = shards["bytes"].astype(np.int64)  # (S,)
         self._sha256, self.mtimes = shards["sha256"], shards["mtime_ns"]
@@ -80,17 +84,18 @@ class Index:
             raise DataError(self.folder, "index.json", f"{self.total} samples, its shards hold {self.counts.sum()}")
         self.offsets = self._map("offsets", COLUMNS["offsets"], self.total)
         self.sizes = self._map("sizes", COLUMNS["sizes"], self.total)
-        self.keys = Keys(self._map("keys", "u1"), self._map("key_ends", COLUMNS["key_ends"], self.total))
+        key_ends = self._map("key_ends", COLUMNS["key_ends"], self.total)
+        self.keys = Keys(self._text(int(key_ends[-1]) if self.total else 0), key_ends)
         has_targets = (self.folder / "targets.npy").exists()
         self.targets: NDArray[np.int32] | None = (
             self._map("targets", COLUMNS["targets"], self.total) if has_targets else None
         )
-        self._names = (self.folder / "names.txt").read_text(encoding="utf-8").splitlines()
+        self._names = self._read_names()
         if len(self._names) != len(self.counts):
-            raise DataError(self.folder, "names.txt", f"{len(self._names)} names of {len(self.counts)} shards")
+            raise DataError(self.folder, "names.txt", f"{len(self._names)} names of {len(self.counts)} shards", REMEDY)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Index, (self.folder,)
+        return _reopened, (self.folder, self.hash)
 
     def __len__(self) -> int:
         return self.total
@@ -111,13 +116,22 @@ class Index:
         return int(self._ends[shard] - self.counts[shard])
 
     def url(self, shard: int) -> str:
-        """Where a shard lies: a path or an address."""
+        """Where a shard lies: a path or an address.
+
+        Raises:
+            DataError: a path outside of the set's folder, which an index from elsewhere might name.
+        """
         name = self._names[shard]
-        if "://" in name or name.startswith(("pipe:", "/")):
+        if not is_local(name):
             return name
-        if "://" in self.root:
+        if not is_local(self.root):
             return f"{self.root.rstrip('/')}/{name}"
-        return str((self.folder / self.root / name).resolve())
+        # As written: a link inside of the set was made by whoever may do that here.
+        path = os.path.normpath(self.folder.absolute() / self.root / name)
+        if not self._made_here and not Path(path).is_relative_to(self.folder.absolute().parent.parent):
+            what = f"it came from elsewhere, and names {path}, which is outside of the set's folder"
+            raise DataError(self.folder, "index.json", what, "Where that is right, make the index again here.")
+        return path
 
     def name(self, shard: int) -> str:
         """A shard's name, for messages."""
@@ -127,18 +141,42 @@ class Index:
         """The hash that a shard had when it was indexed."""
         return bytes(self._sha256[shard]).hex()
 
-    def _map(self, name: str, kind: Any, count: int | None = None) -> Any:
-        path = self.folder / f"{name}.npy" if name != "keys" else self.folder / "keys.bin"
+    def _map(self, name: str, kind: Any, count: int) -> Any:
+        """One of the .npy files."""
+        path = self.folder / f"{name}.npy"
         try:
-            if os.path.getsize(path) == 0:
-                return np.empty(0, np.dtype(kind))
-            mapped = np.memmap(path, mode="r", dtype="u1").view(np.ndarray) if name == "keys" else _mapped(path)
+            mapped = _mapped(path)
         except (OSError, ValueError) as error:
-            raise DataError(path, "", f"cannot be read ({error})", "Make the index again: `dltk data index`.") from None
-        if mapped.dtype != np.dtype(kind) or (count is not None and mapped.shape != (count,)):
+            raise DataError(path, "", f"cannot be read ({error})", REMEDY) from None
+        if mapped.dtype != np.dtype(kind) or mapped.shape != (count,):
             what = f"holds {mapped.shape} of {mapped.dtype}, not ({count},) of {np.dtype(kind)}"
-            raise DataError(path, "", what, "Make the index again: `dltk data index`.")
+            raise DataError(path, "", what, REMEDY)
         return mapped
+
+    def _text(self, length: int) -> Any:
+        """The bytes of all keys."""
+        path = self.folder / "keys.bin"
+        try:
+            if os.path.getsize(path) != length:
+                raise ValueError(f"it has {os.path.getsize(path):,} bytes, the keys {length:,}")
+            return np.memmap(path, mode="r", dtype="u1").view(np.ndarray) if length else np.empty(0, np.uint8)
+        except (OSError, ValueError) as error:
+            raise DataError(path, "", f"cannot be read ({error})", REMEDY) from None
+
+    def _read_names(self) -> list[str]:
+        path = self.folder / "names.txt"
+        try:
+            return path.read_text(encoding="utf-8").split("\n")[:-1]
+        except (OSError, ValueError) as error:
+            raise DataError(path, "", f"cannot be read ({error})", REMEDY) from None
+
+
+def _reopened(folder: Path, known: str) -> Index:
+    """The index in another process, where it must still be the same."""
+    index = Index(folder)
+    if index.hash != known:
+        raise DataError(folder, "", "was replaced while it was read", "Start again.")
+    return index
 
 
 class IndexWriter:
@@ -191,6 +229,8 @@ class IndexWriter:
             mtime_ns: when the file was changed last; 0 if nobody knows.
         """
         assert len(offsets) == len(sizes) == len(keys), "offsets, sizes and keys differ in number"
+        if "\n" in name:
+            raise DataError(name, "", "a shard whose name has a line break", "Rename it.")
         encoded = [key.encode() for key in keys]
         ends = self._key_end + np.cumsum([len(key) for key in encoded], dtype=np.uint64)
         self._keys.write(b"".join(encoded))
@@ -225,6 +265,8 @@ class IndexWriter:
             "classes": None if classes is None else list(classes),
             "hash": self._hash(),
         }
+        if os.path.isabs(root):
+            about["folder"] = _number_of(self._place)
         (self._place / "index.json").write_text(json.dumps(about, ensure_ascii=False, indent=1) + "\n", "utf-8")
         self._publish()
         return Index(self.folder)
@@ -270,7 +312,8 @@ class _Column:
         array = np.asarray(values)
         limits = np.iinfo(self.dtype)
         if array.size and (array.min() < limits.min or array.max() > limits.max):
-            raise DataError("", "index", f"{array.max()} does not fit {self.dtype}", "Pack smaller samples or shards.")
+            outside = array.max() if array.max() > limits.max else array.min()
+            raise DataError("", "index", f"{outside} does not fit {self.dtype}", "Pack smaller samples or classes.")
         self.file.write(array.astype(self.dtype).tobytes())
         self.count += len(array)
 
@@ -282,6 +325,14 @@ class _Column:
         self.file.close()
 
 
+def name_classes(folder: Path, classes: Sequence[str]) -> None:
+    """Give an index the names of its classes, by class number; its hash stays."""
+    about = {**_said(folder), "classes": list(classes)}
+    partial = folder / ".index.json.part"
+    partial.write_text(json.dumps(about, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    partial.rename(folder / "index.json")
+
+
 def bytes_of(sha256: str) -> bytes:
     """The 32 bytes of a hash."""
     value = bytes.fromhex(sha256)
@@ -289,19 +340,49 @@ def bytes_of(sha256: str) -> bytes:
     return value
 
 
-def _about(folder: Path) -> dict[str, Any]:
+def _number_of(folder: Path) -> int:
+    return folder.stat().st_ino if folder.exists() else -1
+
+
+class _About(NamedTuple):
+    """What `index.json` says."""
+
+    samples: int
+    shards: int
+    root: str
+    fields: list[str]
+    classes: list[str] | None
+    hash: str
+    folder: int = 0  # where the root is a path: the number (inode) of its own, which goes when that is copied
+
+
+def _said(folder: Path) -> dict[str, Any]:
+    """The contents of an `index.json`."""
     path = folder / "index.json"
     try:
-        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if about["format"] > FORMAT:
-            raise DataError(path, "format", f"{about['format']} is newer than {FORMAT}", "Install a newer dltk.")
-        missing = {"samples", "shards", "root", "fields", "classes", "hash"} - set(about)
+        said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        newer = said["format"] > FORMAT
     except FileNotFoundError:
         raise DataError(folder, "", "holds no index", "Make one: `dltk data index SHARDS`.") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(path, "", f"is no index ({error})", "Make it again: `dltk data index`.") from None
-    if missing:
-        raise DataError(path, "", f"has no {', '.join(sorted(missing))}", "Make it again: `dltk data index`.")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(path, "", f"is no index ({error})", REMEDY) from None
+    if newer:
+        raise DataError(path, "format", f"{said['format']} is newer than {FORMAT}", "Install a newer dltk.")
+    return said
+
+
+def _about(folder: Path) -> _About:
+    path, said = folder / "index.json", _said(folder)
+    try:
+        about = _About(**{name: said[name] for name in _About._fields if name in said or name != "folder"})
+        texts = [about.root, about.hash, *about.fields, *(about.classes or [])]
+    except KeyError as error:
+        raise DataError(path, "", f"has no {error.args[0]}", REMEDY) from None
+    except TypeError as error:
+        raise DataError(path, "", f"is no index ({error})", REMEDY) from None
+    numbers = [about.samples, about.shards, about.folder]
+    if not all(isinstance(one, str) for one in texts) or not all(isinstance(one, int) and one >= 0 for one in numbers):
+        raise DataError(path, "", "is no index (a text or a number is of another kind)", REMEDY)
     return about
 
 

@@ -1,6 +1,7 @@
 """A set: a folder with `set.json` and a folder of shards for each split."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from dltk.errors import DataError
 
 FORMAT = 1
 FILE = "set.json"
+PLACE = re.compile(r"\w[\w.+-]*")  # a folder's name
 KINDS = ("images", "text", "audio", "arrays", "other")
 
 
@@ -44,14 +46,22 @@ def read_set(folder: Path) -> ShardSet:
         if said["format"] > FORMAT:
             raise DataError(path, "format", f"{said['format']} is newer than {FORMAT}", "Install a newer dltk.")
         found = ShardSet(**{key: value for key, value in said.items() if key != "format"})
+        _require_kinds(found)
     except FileNotFoundError:
         remedy = "Set data_dir to the folder that holds it, or make it: `dltk data prepare --help`."
         raise DataError(folder, "data.folder", "holds no set of shards", remedy) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(path, "", f"is no description of a set ({error})", "Prepare the set again.") from None
-    if any("/" in place or place in ("", "..") for place in found.splits.values()):
-        raise DataError(path, "splits", "names a folder outside of the set", "Prepare the set again.")
+    for place in found.splits.values():
+        if not PLACE.fullmatch(place):
+            raise DataError(path, "splits", f"'{place}' is no folder inside of the set", "Prepare the set again.")
     return found
+
+
+def _require_kinds(found: ShardSet) -> None:
+    texts = [found.name, found.kind, *found.splits, *found.splits.values(), *(found.classes or [])]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a name is no text")
 
 
 def index_of(folder: Path, split: str) -> Index:

@@ -1,29 +1,32 @@
 """Where a shard comes from: this file system, http, an object store, a command; and how it is fetched whole."""
 
-import contextlib
-import errno
 import glob
 import hashlib
-import itertools
+import http.client
 import os
 import re
+import select
 import shlex
-import shutil
+import stat
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol, Self
 
-from dltk.errors import DataError
+from dltk.errors import DataError, SourceError
 
 TRIES = 5
 FIRST_PAUSE = 0.5  # seconds before the second try; doubled each time
 TIMEOUT = 30.0  # seconds without an answer
+COMMAND_TIMEOUT = 300.0  # seconds without output; some commands look long before they begin
 PIECE = 1 << 20  # bytes read at once
-HOPELESS = (400, 401, 403, 404, 410)  # what http says when asking again is no use
+HOPELESS = (301, 302, 303, 307, 308, 400, 401, 403, 404, 410)  # what http says when asking again is no use
+STORES = ("s3", "gs", "gcs")  # read through fsspec, which would also open local files, ssh and chains of them
+FAULTS = (OSError, EOFError, http.client.HTTPException)  # what a source may do
 
 
 def is_local(url: str) -> bool:
@@ -32,48 +35,99 @@ def is_local(url: str) -> bool:
 
 
 def require_allowed(url: str, allow_pipe: bool) -> None:
-    """Refuse commands that nobody allowed.
-
-    Raises:
-        DataError: `pipe:` without permission.
-    """
-    if url.startswith("pipe:") and not allow_pipe:
-        remedy = "Where you trust the index, set data.allow_pipe=true in an overlay of this place."
-        raise DataError(url, "", "is a command, and commands of an index are not run", remedy)
-
-
-@contextlib.contextmanager
-def stream(url: str, *, start: int = 0, allow_pipe: bool = False) -> Iterator[BinaryIO]:
-    """A shard's bytes from `start` on.
+    """Refuse commands that nobody allowed, and what is no address of a shard.
 
     Raises:
         DataError: `pipe:` without permission, or a scheme that nothing here reads.
-        OSError: whatever went wrong on the way.
     """
-    require_allowed(url, allow_pipe)
     if is_local(url):
-        with open(url, "rb") as file:
-            file.seek(start)
-            yield file
-    elif url.startswith("pipe:"):
-        with _command(url) as file:
-            _discard(file, start)
-            yield file
-    elif url.startswith(("http://", "https://")):
-        with _http(url, start) as file:
-            yield file
-    else:
-        import fsspec
+        return
+    if url.startswith("pipe:"):
+        if not allow_pipe:
+            remedy = "Where you trust the index, set data.allow_pipe=true in an overlay of this place."
+            raise DataError(url, "", "is a command, and commands of an index are not run", remedy)
+        return
+    scheme = url.partition("://")[0]
+    if scheme not in ("http", "https", *STORES) or "::" in url:
+        raise DataError(url, "", "is no address of a shard", f"Use a path, http, https, {', '.join(STORES)}.")
 
-        try:
-            opened = fsspec.open(url, "rb")
-        except (ImportError, ValueError) as error:
-            raise DataError(
-                url, "", str(error).rstrip("."), "Install the extra for it: dltk[s3] or dltk[gs]."
-            ) from None
-        with opened as file:
-            file.seek(start)
-            yield file
+
+class Source(Protocol):
+    """An open shard."""
+
+    expected: int | None  # bytes of it all, where the source tells
+
+    def read(self, count: int = -1, /) -> bytes:
+        """The next bytes; none at the end."""
+
+    def close(self) -> None:
+        """Let it go."""
+
+
+class Steady:
+    """A shard's bytes as a stream that goes on where the connection was cut.
+
+    Args:
+        url: of the shard.
+        start: first byte.
+        size: of the whole shard, where it is known.
+        allow_pipe: run `pipe:` commands.
+        tries: how often the source may fail.
+
+    Raises:
+        DataError: `pipe:` without permission, or a scheme that nothing here reads.
+        SourceError: when read, if the source stays unreachable.
+    """
+
+    def __init__(
+        self, url: str, *, start: int = 0, size: int = 0, allow_pipe: bool = False, tries: int = TRIES
+    ) -> None:
+        require_allowed(url, allow_pipe)
+        self.url, self.at, self.failures = url, start, 0
+        self._size, self._tries = size, tries
+        self._source: Source | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read(self, count: int = -1) -> bytes:
+        """The next bytes, not always as many as asked for; none at the end."""
+        while True:
+            try:
+                self._source = self._source or _open(self.url, self.at)
+                data = self._source.read(count)
+                self._require_whole(self._source.expected, data)
+            except FAULTS as error:
+                self._bear(error)
+                continue
+            self.at += len(data)
+            return data
+
+    def close(self) -> None:
+        """Let the source go."""
+        source, self._source = self._source, None
+        if source is not None:
+            source.close()
+
+    def _require_whole(self, expected: int | None, data: bytes) -> None:
+        whole = self._size if expected is None else expected
+        if not data and self.at < whole:
+            raise EOFError(f"the connection ended after {self.at:,} of {whole:,} bytes")
+
+    def _bear(self, error: BaseException) -> None:
+        """Wait before the next try, if there is one."""
+        self.close()
+        self.failures += 1
+        if self.failures >= self._tries or getattr(error, "code", None) in HOPELESS or _is_missing(error):
+            what = f"cannot be fetched ({_reason(error)}), tried {self.failures} time(s)"
+            remedy = (
+                "Look at the path and its rights." if is_local(self.url) else "Look at the address and the network."
+            )
+            raise SourceError(self.url, "", what, remedy) from None
+        time.sleep(FIRST_PAUSE * 2 ** (self.failures - 1))
 
 
 def fetch(url: str, to: Path, *, sha256: str = "", size: int = 0, allow_pipe: bool = False, tries: int = TRIES) -> None:
@@ -88,27 +142,24 @@ def fetch(url: str, to: Path, *, sha256: str = "", size: int = 0, allow_pipe: bo
         tries: how often the source may fail.
 
     Raises:
-        DataError: the source stays unreachable, or gives other bytes than the index says.
-        OSError: this disk is full.
+        SourceError: the source stays unreachable, or gives other bytes than the index says.
+        OSError: this disk fails.
     """
-    for number in itertools.count(1):
-        try:
-            _continue(url, to, allow_pipe)
+    wrong = ""
+    for _ in range(2):
+        in_pieces = to.exists()
+        with Steady(
+            url, start=to.stat().st_size if in_pieces else 0, size=size, allow_pipe=allow_pipe, tries=tries
+        ) as source:
+            _copy(source, to, size)
+        wrong = _unlike(to, sha256, size)
+        if not wrong:
+            return
+        to.unlink()
+        # What a killed try or a machine without power left may be damaged, and a shard may change between two pieces.
+        if not in_pieces and not source.failures:
             break
-        except (OSError, EOFError) as error:
-            if getattr(error, "errno", None) == errno.ENOSPC:
-                raise
-            if number >= tries or getattr(error, "code", None) in HOPELESS or _is_missing(error):
-                what = f"cannot be fetched ({_reason(error)}), tried {number} time(s)"
-                raise DataError(url, "", what, "Look at the address and the network.") from None
-            time.sleep(FIRST_PAUSE * 2 ** (number - 1))
-    found = os.path.getsize(to)
-    if size and found != size:
-        to.unlink()
-        raise DataError(url, "", f"has {found:,} bytes, the index says {size:,}", "Make the index again.")
-    if sha256 and (seen := hash_of(to)) != sha256:
-        to.unlink()
-        raise DataError(url, "", f"has sha256 {seen[:12]}…, the index says {sha256[:12]}…", "Make the index again.")
+    raise SourceError(url, "", wrong, "Make the index again.")
 
 
 def hash_of(path: Path) -> str:
@@ -118,7 +169,7 @@ def hash_of(path: Path) -> str:
 
 
 def expand(pattern: str) -> list[str]:
-    """The shards that a pattern names: `{000..146}` counts, `*` looks into a folder.
+    """The shards that a pattern names: `{000..146}` counts, `*` looks into a folder of this machine.
 
     Raises:
         DataError: it names none.
@@ -132,78 +183,176 @@ def expand(pattern: str) -> list[str]:
     return urls
 
 
-def _continue(url: str, to: Path, allow_pipe: bool) -> None:
-    start = to.stat().st_size if to.exists() else 0
-    with stream(url, start=start, allow_pipe=allow_pipe) as source, to.open("ab") as file:
-        if getattr(source, "begins_anew", False):  # it does not know ranges
-            file.truncate(0)
-        shutil.copyfileobj(source, file, PIECE)
-        expected = getattr(source, "expected", None)
-        if expected is not None and file.tell() < expected:
-            raise EOFError(f"the connection ended after {file.tell():,} of {expected:,} bytes")
+def _copy(source: Steady, to: Path, size: int) -> None:
+    """Append what the source gives; of more than the index says, no more than shows it."""
+    with to.open("ab") as file:
+        while piece := source.read(PIECE):
+            file.write(piece)
+            if size and file.tell() > size:
+                return
 
 
-class _Answer:
-    """An http answer as a stream that knows its length."""
+def _unlike(path: Path, sha256: str, size: int) -> str:
+    """How a file differs from what the index says; nothing where it does not."""
+    found = path.stat().st_size
+    if size and found != size:
+        return f"has {'more' if found > size else 'fewer'} bytes than the {size:,} that the index says"
+    seen = hash_of(path) if sha256 else ""
+    return f"has sha256 {seen[:12]}…, the index says {sha256[:12]}…" if seen != sha256 else ""
 
-    def __init__(self, answer: Any, start: int) -> None:
-        self._answer = answer
-        self.begins_anew = start > 0 and answer.status != 206
-        length = answer.headers.get("Content-Length")
-        self.expected = None if length is None else int(length) + (0 if self.begins_anew else start)
+
+def _open(url: str, start: int) -> Source:
+    if is_local(url):
+        return _Local(url, start)
+    if url.startswith("pipe:"):
+        return _Command(url, start)
+    if url.startswith(("http://", "https://")):
+        return _Http(url, start)
+    return _Store(url, start)
+
+
+class _Local:
+    """A file of this machine. Pipes and devices would wait for ever, or do something when they are opened."""
+
+    def __init__(self, url: str, start: int) -> None:
+        status = os.stat(url)
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(url, "", "is no regular file", "Name a shard.")
+        self.expected: int | None = status.st_size
+        self._file = Path(url).open("rb")  # noqa: SIM115
+        self._file.seek(start)
 
     def read(self, count: int = -1) -> bytes:
-        data: bytes = self._answer.read(None if count < 0 else count)
+        return self._file.read(count)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows http to http; Python's own would go on to ftp."""
+
+    def redirect_request(self, request: Any, file: Any, code: int, message: str, headers: Any, url: str) -> Any:
+        if not url.startswith(("http://", "https://")):
+            raise urllib.error.HTTPError(request.full_url, code, f"leads to {url}, which is not read", headers, file)
+        return super().redirect_request(request, file, code, message, headers, url)
+
+
+_opener = urllib.request.build_opener(_Redirects)
+
+
+class _Http:
+    """A web server's answer."""
+
+    def __init__(self, url: str, start: int) -> None:
+        quoted = urllib.parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]")
+        request = urllib.request.Request(quoted, headers={"Range": f"bytes={start}-"} if start else {})
+        self._answer: Any = None
+        try:
+            self._answer = _opener.open(request, timeout=TIMEOUT)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code != 416 or not start:
+                raise
+            self.expected: int | None = start  # nothing is missing
+            return
+        length = self._answer.headers.get("Content-Length", "")
+        ranged = start > 0 and self._answer.status == 206
+        self.expected = int(length) + start * ranged if length.isdigit() else None
+        if ranged and not self._answer.headers.get("Content-Range", f"bytes {start}-").startswith(f"bytes {start}-"):
+            raise OSError("the server answers with another range")
+        if not ranged:
+            _discard(self, start)
+
+    def read(self, count: int = -1) -> bytes:
+        data: bytes = b"" if self._answer is None else self._answer.read(None if count < 0 else count)
         return data
 
-
-@contextlib.contextmanager
-def _http(url: str, start: int) -> Iterator[Any]:
-    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
-    try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and start:  # nothing is missing
-            yield _Nothing()
-            return
-        raise
-    with answer:
-        yield _Answer(answer, start)
+    def close(self) -> None:
+        if self._answer is not None:
+            self._answer.close()
 
 
-class _Nothing:
-    begins_anew, expected = False, None
+class _Store:
+    """An object of a store that fsspec knows. The stores' libraries raise exceptions of their own."""
+
+    def __init__(self, url: str, start: int) -> None:
+        import fsspec
+
+        try:
+            where = fsspec.open(url, "rb")
+        except (ImportError, ValueError) as error:
+            remedy = "Install the extra for it: dltk[s3] or dltk[gs]."
+            raise DataError(url, "", str(error).rstrip("."), remedy) from None
+        self._file = _faults_as_oserror(where.open)
+        self.expected: int | None = getattr(self._file, "size", None)
+        self._file.seek(start)
 
     def read(self, count: int = -1) -> bytes:
-        return b""
+        data: bytes = _faults_as_oserror(self._file.read, count)
+        return data
+
+    def close(self) -> None:
+        self._file.close()
 
 
-@contextlib.contextmanager
-def _command(url: str) -> Iterator[Any]:
-    words = shlex.split(url.removeprefix("pipe:"))
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        yield process.stdout
-        process.stdout.close()
-        if process.wait() not in (0, -13):  # we may have had enough
-            raise OSError(f"the command left with {process.returncode}")
+def _faults_as_oserror(call: Any, *arguments: Any) -> Any:
+    try:
+        return call(*arguments)
+    except OSError:
+        raise
+    except Exception as error:  # botocore's, aiohttp's, google's
+        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
-def _discard(file: Any, count: int) -> None:
+class _Command:
+    """What a command prints. No shell reads it, and it reads nothing."""
+
+    expected: int | None = None
+
+    def __init__(self, url: str, start: int) -> None:
+        try:
+            words = shlex.split(url.removeprefix("pipe:"))
+        except ValueError as error:
+            raise DataError(url, "", f"is no command ({error})", "Quote its words.") from None
+        self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        self._output = self._process.stdout.fileno()
+        _discard(self, start)
+
+    def read(self, count: int = -1) -> bytes:
+        if not select.select([self._output], [], [], COMMAND_TIMEOUT)[0]:
+            raise TimeoutError(f"the command was silent for {COMMAND_TIMEOUT:g} s")
+        data = os.read(self._output, PIECE if count < 0 else count)
+        if not data and (code := self._process.wait(COMMAND_TIMEOUT)):
+            raise OSError(f"the command left with {code}")
+        return data
+
+    def close(self) -> None:
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._process.kill()  # it has nobody to write to
+        self._process.wait()
+
+
+def _discard(source: Source, count: int) -> None:
+    """Read and forget so many bytes."""
     while count > 0:
-        piece = file.read(min(count, PIECE))
+        piece = source.read(min(count, PIECE))
         if not piece:
             return
         count -= len(piece)
 
 
 def _is_missing(error: BaseException) -> bool:
-    return isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError)
+    return isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError)
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError):
-        return str(error.reason)
+        return _reason(error.reason) if isinstance(error.reason, BaseException) else str(error.reason)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(error) or type(error).__name__
 
 

@@ -10,6 +10,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 from dltk.errors import DataError
 
 BLOCK = 512
+CUT_OFF = "It was cut off; fetch or pack it again."
 MAX_NAME = 64 * 1024  # bytes of a long name or a pax header; nobody needs more
 NOT_DECODED = ("pkl", "pickle", "pyd", "pth", "pt", "npz", "joblib")  # what others unpickle; never opened here
 REGULAR = (b"0", b"\0", b"7")
@@ -65,13 +66,14 @@ class Part:
         return count - passed
 
 
-def scan(stream: Stream, where: object, wanted: tuple[str, ...] = ()) -> Iterator[Member]:
+def scan(stream: Stream, where: object, wanted: tuple[str, ...] = (), *, marked: bool = False) -> Iterator[Member]:
     """The regular files of an archive, in order. Reads every byte once; of a `Part` the headers only.
 
     Args:
         stream: the archive from its first byte.
         where: its name, for messages.
         wanted: extensions of small members whose contents are kept.
+        marked: the archive ends with its mark, a block of zeros; without it, it was cut off between two files.
 
     Raises:
         DataError: it is damaged, cut off, or holds something else than files and folders.
@@ -79,6 +81,8 @@ def scan(stream: Stream, where: object, wanted: tuple[str, ...] = ()) -> Iterato
     at, start, long_name, pax = 0, 0, "", {}
     while True:
         header = _exactly(stream, BLOCK, where, at)
+        if header is None and (marked or at > start):
+            raise DataError(where, f"byte {at}", "the archive ends without its mark", CUT_OFF)
         if header is None or not header.strip(b"\0"):
             return
         name, size, kind = _parse(header, where, at)
@@ -94,7 +98,7 @@ def scan(stream: Stream, where: object, wanted: tuple[str, ...] = ()) -> Iterato
                 pax = _pax(text)
             at += padded
             continue
-        size = int(pax.get("size", size))
+        size = _decimal(pax["size"], where, name) if "size" in pax else size
         padded = -(-size // BLOCK) * BLOCK
         name = pax.get("path") or long_name or name
         _require_file(name, kind, where)
@@ -149,11 +153,11 @@ def _plain_members(block: bytes) -> list[tuple[str, bytes]]:
     while at < len(block):
         if block[at + 156 : at + 157] not in REGULAR or block[at + 345 : at + 346] != b"\0":
             return []
-        try:
-            size = int(block[at + 124 : at + 136].rstrip(b"\0 "), 8)
-        except ValueError:
+        digits = block[at + 124 : at + 136].strip(b"\0 ")
+        if not digits or digits.strip(b"01234567"):  # `int` would also take a sign
             return []
-        name = block[at : block.find(b"\0", at, at + 100)]
+        size = int(digits, 8)
+        name = block[at : at + 100].partition(b"\0")[0]
         at += BLOCK
         found.append((name.decode("utf-8", "replace"), block[at : at + size]))
         at += -(-size // BLOCK) * BLOCK
@@ -192,10 +196,16 @@ def _number(field: bytes, where: object, at: int) -> int:
     """Octal digits, or from 8 GB on binary."""
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
-    try:
-        return int(field.rstrip(b"\0 ") or b"0", 8)
-    except ValueError:
-        raise DataError(where, f"byte {at}", "a size that is no number", "The shard is damaged.") from None
+    digits = field.strip(b"\0 ") or b"0"
+    if digits.strip(b"01234567"):
+        raise DataError(where, f"byte {at}", "a size that is no number", "The shard is damaged.")
+    return int(digits, 8)
+
+
+def _decimal(text: str, where: object, name: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 20):
+        raise DataError(where, name, f"a size of '{text[:30]}'", "The shard is damaged.")
+    return int(text)
 
 
 def _pax(text: bytes) -> dict[str, str]:
@@ -225,7 +235,7 @@ def _exactly(stream: Stream, count: int, where: object, at: int) -> bytes | None
     while len(block) < count:
         more = stream.read(count - len(block))
         if not more:
-            raise DataError(where, f"byte {at}", "the archive ends here", "It was cut off; fetch or pack it again.")
+            raise DataError(where, f"byte {at}", "the archive ends here", CUT_OFF)
         block += more
     return block
 
@@ -240,5 +250,5 @@ def _skip(stream: Stream, count: int, where: object, name: str) -> None:
     while count:
         piece = stream.read(min(count, 1 << 20))
         if not piece:
-            raise DataError(where, name, f"{count} bytes are missing", "The shard was cut off; fetch or pack it again.")
+            raise DataError(where, name, f"{count} bytes are missing", CUT_OFF)
         count -= len(piece)

@@ -15,6 +15,8 @@ from dltk.data.shards.tar import BLOCK, split_name
 from dltk.errors import DataError
 
 SHARD_BYTES = 128_000_000
+RIGHTS = 0o444  # of every file in an archive
+NAME_BYTES, CHECKSUM = 100, 148  # of a header: the length of its first field, and where that of the checksum begins
 Sample = Mapping[str, Any]  # "__key__": name; every other entry a file: bytes by extension
 
 
@@ -75,9 +77,29 @@ def _files(sample: Sample) -> tuple[str, list[tuple[str, bytes]]]:
 
 def _member(name: str, data: bytes) -> bytes:
     """A file of an archive: header, contents, padding. Owner, time and rights are always the same."""
-    about = tarfile.TarInfo(name)
-    about.size, about.mode = len(data), 0o444
-    return about.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % BLOCK)
+    return _header(name, len(data)) + data + bytes(-len(data) % BLOCK)
+
+
+def _header(name: str, size: int) -> bytes:
+    """What `tarfile` makes of them, in a tenth of the time where the name is short: a set may have 10^8 files."""
+    encoded = name.encode()
+    if len(encoded) > NAME_BYTES or size >= 8**11:
+        about = tarfile.TarInfo(name)
+        about.size, about.mode = size, RIGHTS
+        return about.tobuf(tarfile.USTAR_FORMAT)
+    block = encoded.ljust(NAME_BYTES, b"\0") + _BEFORE_SIZE + b"%011o\0" % size + _AFTER_SIZE
+    return block[:CHECKSUM] + b"%06o\0" % sum(block) + block[CHECKSUM + 7 :]
+
+
+def _template() -> tuple[bytes, bytes]:
+    """What stands before and after the size in every header; in the place of the checksum, blanks."""
+    about = tarfile.TarInfo("")
+    about.mode = RIGHTS
+    block = about.tobuf(tarfile.USTAR_FORMAT)
+    return block[NAME_BYTES:124], block[136:CHECKSUM] + b" " * 8 + block[CHECKSUM + 8 :]
+
+
+_BEFORE_SIZE, _AFTER_SIZE = _template()
 
 
 class Journal:
