@@ -6,7 +6,7 @@ smaller, and the crop scaled with it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -131,14 +131,22 @@ class Crop2012:
     Args:
         flip: how often it is mirrored.
         colour: standard deviation of the shift along each component, in units of its eigenvalue; 0 leaves it out.
+        components: three rows of eigenvalue, red, green, blue (of pixels from 0 to 1), as `dltk data colours` computes
+            them of a set; default: ImageNet's.
     """
 
     uniforms = 9
 
-    def __init__(self, *, flip: float = 0.5, colour: float = 0.1) -> None:
+    def __init__(self, *, flip: float = 0.5, colour: float = 0.1, components: list[list[float]] | None = None) -> None:
         if colour < 0:
             raise ValueError(f"colour is {colour}, a standard deviation. Set at least 0")
         self.flip, self.colour = _share("flip", flip), colour
+        self._values, self._vectors = np.asarray(IMAGENET_VALUES), np.asarray(IMAGENET_VECTORS)  # (3,), (3, 3)
+        if components is not None:
+            if [len(row) for row in components] != [4, 4, 4]:
+                raise ValueError(f"components are {components}. Set three rows of eigenvalue, red, green, blue")
+            rows = np.asarray(components)
+            self._values, self._vectors = rows[:, 0], rows[:, 1:].T
 
     def cut(self, data: bytes, frame: Frame, drawn: Drawn) -> Tensor:
         """A file's bytes to uint8 (c, s, s)."""
@@ -157,7 +165,7 @@ class Crop2012:
         # Box and Muller: two even numbers make a Gaussian one.
         radius = np.sqrt(-2 * np.log1p(-drawn[:, 3:6]))
         amounts = self.colour * radius * np.cos(2 * np.pi * drawn[:, 6:9])  # (b, 3)
-        shift = 255 * (amounts * np.asarray(IMAGENET_VALUES)) @ np.asarray(IMAGENET_VECTORS).T
+        shift = 255 * (amounts * self._values) @ self._vectors.T
         return {"colour": torch.from_numpy(shift).float()}
 
 
@@ -314,7 +322,7 @@ def ten_crops(images: Tensor, size: int) -> Tensor:
     return torch.cat([crops, crops.flip(4)], dim=1)
 
 
-def colour_components(images: Sequence[Pixels]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def colour_components(images: Iterable[Pixels]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Eigenvalues (3,), falling, and eigenvectors (3, 3) of the RGB values (0 to 1) of pictures (h, w, 3)."""
     count, total, products = 0, np.zeros(3), np.zeros((3, 3))
     for image in images:

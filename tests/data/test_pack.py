@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from dltk.data.pack import Item, Settings, arrays, audio, class_folders, pack, t
 from dltk.data.shards.dataset import Shards
 from dltk.data.shards.index import Index
 from dltk.data.shards.sets import read_set
+from dltk.data.shards.writer import _header
 from dltk.errors import DataError
 from tests.data.conftest import digit, photograph
 
@@ -168,3 +170,38 @@ def test_impossible_keys_are_refused(tmp_path: Path) -> None:
             pack([{"__key__": key, "txt": b"x"}], tmp_path / "out", name="x", kind="text")
     with pytest.raises(DataError, match="is the key of"):
         pack({"train": [Item("a", "x", 0, 1, "jpg", 0), Item("a", "y", 0, 1, "jpg", 0)]}, tmp_path / "two", name="x")
+
+
+def test_headers_are_those_of_tarfile() -> None:
+    for name in ("a.txt", "é/ü.src.txt", "x" * 96 + ".txt", "d/" + "y" * 95 + ".txt", "d/" * 30 + "y" * 60 + ".txt"):
+        for size in (0, 1, 511, 8**11 - 1):
+            about = tarfile.TarInfo(name)
+            about.size, about.mode = size, 0o444
+            assert _header(name, size) == about.tobuf(tarfile.USTAR_FORMAT)
+
+
+def test_what_some_encodings_take_for_the_end_of_a_line_shifts_no_pair(tmp_path: Path) -> None:
+    (tmp_path / "a.en").write_bytes("one\r more\u2028 and\x85 more\ntwo\n".encode())
+    (tmp_path / "a.fr").write_bytes(b"un\r\ndeux\r\n")
+    pairs = [(one["src.txt"], one["tgt.txt"]) for one in text(tmp_path / "a.en", tmp_path / "a.fr")]
+    assert pairs == [("one\r more\u2028 and\x85 more".encode(), b"un"), (b"two", b"deux")]
+    (tmp_path / "a.fr").write_bytes(b"un\nd\xe9j\xe0\n")
+    with pytest.raises(DataError, match=r"a\.fr: line 2: is not in UTF-8"):
+        list(text(tmp_path / "a.en", tmp_path / "a.fr"))
+
+
+def test_nothing_to_pack(tmp_path: Path) -> None:
+    for nothing in ([], iter(()), {"train": []}):
+        with pytest.raises(DataError, match="there are no samples to pack"):
+            pack(nothing, tmp_path / "out", name="x")
+
+
+def test_arrays_that_are_no_classes(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((4, 2)))
+    for wrong, says in ((np.zeros(4), "holds float64 of shape"), (np.zeros((4, 2), int), r"of shape \(4, 2\)")):
+        np.save(tmp_path / "y.npy", wrong)
+        with pytest.raises(DataError, match=says):
+            list(arrays({"npy": tmp_path / "x.npy", "cls": tmp_path / "y.npy"}))
+    np.save(tmp_path / "y.npy", np.float32(1))
+    with pytest.raises(DataError, match="holds one number, not a row"):
+        list(arrays({"npy": tmp_path / "y.npy"}))

@@ -48,4 +48,4 @@ def index(
     if as_json:
         terminal.emit({"index": str(to), "shards": len(urls), "samples": made.total, "hash": made.hash})
         return
-    terminal.say(f"{to}: {made.total:,} samples in {len(urls):,} shards, {', '.join(made.fields)}; hash {made.hash}")
+    terminal.say(f"{to}: {made.total:,} samples in {len(urls):,} shard(s), {', '.join(made.fields)}; hash {made.hash}")

@@ -30,12 +30,16 @@ def list_(
     else:
         rows = [
             (one["name"], one["kind"], ", ".join(f"{part} {n:,}" for part, n in one["samples"].items()),
-             f"{one['bytes'] / 1e9:.2f}", one["classes"] or "–")
+             _size(one["bytes"]), one["classes"] or "–")
             for one in found
         ]  # fmt: skip
-        terminal.show(terminal.table(["|set", "|kind", "samples", ">GB", ">classes"], rows, str(root)))
+        terminal.show(terminal.table(["|set", "|kind", "samples", ">size", ">classes"], rows, str(root)))
     known = [(name, row.what) for name, row in SETS.items()]
     terminal.show(terminal.table(["|dltk data prepare", "what it makes"], known))
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
 def _sets(root: Path) -> list[dict[str, Any]]:

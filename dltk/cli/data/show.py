@@ -6,21 +6,24 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dltk.cli import terminal
-from dltk.cli.data.verify import indices
+from dltk.cli.data.verify import index_of
 
 if TYPE_CHECKING:
     from dltk.data.shards.index import Index
 
 commands = typer.Typer()
 CELL = 128  # pixels of a picture on the sheet
-SHOWN = 20  # classes in the terminal
+PICTURES_SHOWN = 64
+SHOWN = 20  # other samples, and classes, in the terminal
 
 
 @commands.command("show", epilog="Example:\n\ndltk data show /data/photos --png sheet.png")
 def show(
     folder: Path = typer.Argument(help="A set, or the folder of an index."),
     split: str = typer.Option("train", help="Part of the set."),
-    count: int = typer.Option(64, min=1, help="Samples shown, evenly spaced."),
+    count: int | None = typer.Option(
+        None, min=1, help="Samples shown, evenly spaced; default: 64 pictures, 20 others."
+    ),
     png: Path | None = typer.Option(None, help="Where the contact sheet goes; default: SET-SPLIT.png here."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
@@ -29,40 +32,48 @@ def show(
 
     from dltk.data.shards.fields import PICTURES
     from dltk.data.shards.reader import ShardReader
-    from dltk.data.shards.sets import FILE, index_of
 
-    index = index_of(folder, split) if (folder / FILE).exists() else next(iter(indices(folder).values()))
-    numbers = np.unique(np.linspace(0, index.total - 1, min(count, index.total)).round().astype(int)).tolist()
+    index = index_of(folder, split)
+    pictures = any(field.rpartition(".")[2] in PICTURES for field in index.fields)
+    chosen = min(count or (PICTURES_SHOWN if pictures else SHOWN), index.total)
+    numbers = np.unique(np.linspace(0, index.total - 1, chosen).round().astype(int)).tolist()
     reader = ShardReader(index, cache=None)
     samples = [(index.keys[number], reader.fields(number)) for number in numbers]
-    pictures = any(field.rpartition(".")[2] in PICTURES for field in index.fields)
-    classes = _classes(index)
+    names = _names(folder, index)
+    classes = _classes(index, names)
     target = (png or Path(f"{folder.resolve().name}-{split}.png")) if pictures else None
     if target is not None:
-        _sheet(samples, index, target)
+        _sheet(samples, names, target)
     if as_json:
         keys = [key for key, _ in samples]
         terminal.emit({"samples": index.total, "shards": len(index.counts), "fields": index.fields, "classes": classes,
                        "keys": keys, "picture": None if target is None else str(target)})  # fmt: skip
         return
-    terminal.say(f"{index.total:,} samples in {len(index.counts):,} shards of {', '.join(index.fields)}")
+    terminal.say(f"{index.total:,} samples in {len(index.counts):,} shard(s) of {', '.join(index.fields)}")
     _show_classes(classes)
     if target is None:
-        for key, fields in samples[:SHOWN]:
+        for key, fields in samples:
             terminal.say(f"{key}: {_text(fields)}")
     else:
         terminal.say(f"{len(samples)} pictures are in {target}")
 
 
-def _classes(index: "Index") -> dict[str, int]:
+def _names(folder: Path, index: "Index") -> list[str]:
+    """Names by class number; behind a WordNet id the first of the words that it stands for."""
+    from dltk.data.shards.sets import FILE, read_set
+
+    words = read_set(folder).about.get("words", {}) if (folder / FILE).exists() else {}
+    return [f"{name} {words[name].partition(',')[0]}" if name in words else name for name in index.classes]
+
+
+def _classes(index: "Index", names: list[str]) -> dict[str, int]:
     """Samples of each class, by its name."""
     import numpy as np
 
     if index.targets is None:
         return {}
-    counts = np.bincount(index.targets, minlength=len(index.classes)).tolist()
-    names = index.classes or [str(number) for number in range(len(counts))]
-    return dict(zip(names, counts, strict=False))
+    counts = np.bincount(index.targets, minlength=len(names)).tolist()
+    return dict(zip(names or map(str, range(len(counts))), counts, strict=False))
 
 
 def _show_classes(classes: dict[str, int]) -> None:
@@ -85,11 +96,27 @@ def _text(fields: dict[str, bytes]) -> str:
             value = decoded(extension, data)
         except DataError as error:
             value = error.what
-        shown.append(f"{extension}: {f'{len(value):,} bytes' if isinstance(value, bytes) else str(value)[:200]}")
+        if extension.rpartition(".")[2] == "wav":
+            value = _recording(data)
+        shown.append(
+            f"{extension}: {f'{len(value):,} bytes' if isinstance(value, bytes) else str(value).strip()[:200]}"
+        )
     return "  ".join(shown)
 
 
-def _sheet(samples: list[tuple[str, dict[str, bytes]]], index: "Index", to: Path) -> None:
+def _recording(data: bytes) -> str:
+    import io
+    import wave
+
+    try:
+        with wave.open(io.BytesIO(data)) as recording:
+            rate = recording.getframerate()
+            return f"{recording.getnframes() / rate:.2f} s at {rate:,} Hz, {recording.getnchannels()} channel(s)"
+    except (wave.Error, EOFError) as error:
+        return f"no wav file ({error})"
+
+
+def _sheet(samples: list[tuple[str, dict[str, bytes]]], names: list[str], to: Path) -> None:
     """Write the pictures side by side, each above its class or key; a damaged one stays grey."""
     import math
 
@@ -102,7 +129,7 @@ def _sheet(samples: list[tuple[str, dict[str, bytes]]], index: "Index", to: Path
     for at, (key, fields) in enumerate(samples):
         left, top = at % columns * CELL, at // columns * (CELL + 14)
         sheet.paste(_thumbnail(fields), (left + 1, top + 1))
-        pen.text((left + 2, top + CELL), _caption(key, fields, index), fill="black")
+        pen.text((left + 2, top + CELL), _caption(key, fields, names), fill="black")
     partial = to.with_name(f".{to.name}.part")
     sheet.save(partial, "PNG")
     partial.rename(to)
@@ -126,7 +153,7 @@ def _thumbnail(fields: dict[str, bytes]) -> Any:
     return Image.new("RGB", (CELL - 2, CELL - 2), "grey")
 
 
-def _caption(key: str, fields: dict[str, bytes], index: "Index") -> str:
+def _caption(key: str, fields: dict[str, bytes], names: list[str]) -> str:
     from dltk.data.shards.fields import label
     from dltk.errors import DataError
 
@@ -134,6 +161,6 @@ def _caption(key: str, fields: dict[str, bytes], index: "Index") -> str:
         target = label(fields)
     except DataError:
         target = None
-    known = target is not None and 0 <= target < len(index.classes)
-    text = index.classes[target] if known and target is not None else key.rpartition("/")[2]
+    known = target is not None and 0 <= target < len(names)
+    text = names[target] if known and target is not None else key.rpartition("/")[2]
     return text.encode("latin-1", "replace").decode("latin-1")[: CELL // 6 - 1]

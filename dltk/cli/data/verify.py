@@ -7,7 +7,7 @@ import typer
 
 from dltk.cli import terminal
 from dltk.cli.data.progress import bar
-from dltk.errors import ExitCode
+from dltk.errors import DataError, ExitCode
 
 if TYPE_CHECKING:
     from dltk.data.shards.index import Index
@@ -47,9 +47,23 @@ def indices(folder: Path) -> dict[str, "Index"]:
     from dltk.data.shards.index import Index
     from dltk.data.shards.sets import FILE, read_set
 
+    if not folder.is_dir():
+        raise DataError(folder, "", "no such folder", "`dltk data list` shows the sets of a data folder.")
     if (folder / FILE).exists():
         places = dict.fromkeys(read_set(folder).splits.values())
         return {place: Index(folder / place / "index") for place in places}
     if not (folder / "index.json").exists() and (folder / "index" / "index.json").exists():
         folder = folder / "index"
     return {folder.name: Index(folder)}
+
+
+def index_of(folder: Path, split: str) -> "Index":
+    """The index of one split of a set; or the one of a folder that is no set."""
+    from dltk.data.shards import sets
+
+    if not (folder / sets.FILE).exists():
+        return next(iter(indices(folder).values()))
+    splits = sets.read_set(folder).splits
+    if split not in splits:
+        raise DataError(folder, "--split", f"there is no '{split}'", f"Choose from {', '.join(splits)}.")
+    return sets.index_of(folder, split)

@@ -18,6 +18,7 @@ import numpy as np
 
 from dltk.data.pack.pictures import encoded
 from dltk.data.plan import permutation
+from dltk.data.progress import Progress, silent
 from dltk.data.shards.build import Scanned
 from dltk.data.shards.fields import PICTURES
 from dltk.data.shards.sets import FILE, ShardSet
@@ -27,6 +28,7 @@ from dltk.data.splits import SPLITS, split
 from dltk.errors import DataError
 
 TRIED = 64  # samples from which the size of the others is guessed
+TELL_EVERY = 1000  # samples
 JOURNAL = ".packing"
 SPOOL = ".spool.tar"
 
@@ -91,7 +93,7 @@ def pack(
     same: Mapping[str, str] | None = None,
     settings: Settings = Settings(),
     split_of: Callable[[str], str] | None = None,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    progress: Progress = silent,
 ) -> Packing:
     """Pack samples into a set of shards.
 
@@ -106,19 +108,21 @@ def pack(
         same: splits that are another one, such as `{"test": "val"}`.
         settings: size of shards, pictures, processes.
         split_of: the split of a key, where it is not 70/10/20.
-        progress: hears the samples done and their number.
+        progress: hears the samples done and their number; before, of an iterable, those that were read.
 
     Raises:
-        DataError: there is a set already, more samples are damaged than may be, or a key is there twice.
+        DataError: there is a set already, there are no samples, more are damaged than may be, or a key is there twice.
     """
     folder = Path(to)
     if (folder / FILE).exists():
         raise DataError(folder, "", "there is a set already", "Remove it, or give another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     spooled = not isinstance(samples, Mapping) and not (isinstance(samples, Sequence) and _are_items(samples))
-    items = _spool(folder, samples) if spooled else samples  # type: ignore[arg-type]
+    items = _spool(folder, samples, progress) if spooled else samples  # type: ignore[arg-type]
     parts = items if isinstance(items, Mapping) else _split(items, split_of)  # type: ignore[arg-type]
     parts = {part: sorted(chosen) for part, chosen in parts.items() if chosen}
+    if not parts:
+        raise DataError(folder, "", "there are no samples to pack", "Look at what they are made from.")
     written, bad = _write(folder, name, parts, settings, progress)
     if len(bad) > settings.max_bad:
         raise TooManyDamaged(folder, bad, settings.max_bad)
@@ -145,7 +149,7 @@ def _write(
     name: str,
     parts: Mapping[str, Sequence[Item]],
     settings: Settings,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> tuple[dict[str, list[tuple[str, Scanned]]], list[tuple[str, str]]]:
     """Write all shards that are not there yet; returns every shard by split, and what was damaged."""
     total, done = sum(map(len, parts.values())), 0
@@ -260,14 +264,21 @@ def _split(items: Sequence[Item], split_of: Callable[[str], str] | None) -> dict
     return {name: [items[i] for i in part.tolist()] for name, part in zip(SPLITS, parts, strict=True)}
 
 
-def _spool(folder: Path, samples: Iterable[Sample]) -> list[Item]:
+def _spool(folder: Path, samples: Iterable[Sample], progress: Progress) -> list[Item]:
     """Write samples as they come into one file, from which they are packed."""
     path = folder / SPOOL
-    one = write_shard(path, samples)
+    one = write_shard(path, _told(samples, progress))
     targets: Sequence[int | None] = one.targets or [None] * len(one.keys)
     rows = zip(one.keys, one.offsets, one.sizes, targets, strict=True)
     # The class is among the files already; here it only serves to split.
     return [Item(key, str(path), offset, size, "", target) for key, offset, size, target in rows]
+
+
+def _told(samples: Iterable[Sample], progress: Progress) -> Iterator[Sample]:
+    for number, sample in enumerate(samples):
+        if number % TELL_EVERY == 0:
+            progress(number, None, "samples read")
+        yield sample
 
 
 def _are_items(samples: Sequence[Any]) -> bool:

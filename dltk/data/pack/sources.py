@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dltk.data.images import SUFFIXES
 from dltk.data.pack.packing import Item
 from dltk.errors import DataError
+
+NUMBERS = ("cls", "id")  # extensions whose files hold one whole number
 
 
 def class_folders(source: str | Path) -> tuple[dict[str, list[Item]] | list[Item], list[str]]:
@@ -98,14 +101,9 @@ def arrays(files: Mapping[str, str | Path]) -> Iterator[dict[str, Any]]:
     """Rows of arrays (.npy), by the extension that each is to have: `{"npy": "x.npy", "cls": "y.npy"}`.
 
     Raises:
-        DataError: a file holds Python objects, or they differ in length.
+        DataError: a file holds Python objects, classes are no whole numbers, or the files differ in length.
     """
-    loaded = {}
-    for extension, path in files.items():
-        try:
-            loaded[extension] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise DataError(path, "", f"cannot be read as an array ({error})") from None
+    loaded = {extension: _loaded(extension, path) for extension, path in files.items()}
     lengths = {extension: len(array) for extension, array in loaded.items()}
     if len(set(lengths.values())) > 1:
         raise DataError("", "--source", f"the arrays differ in length: {lengths}", "Give one row for each sample.")
@@ -140,8 +138,21 @@ def _decoded(line: bytes, name: object, number: int) -> str:
         raise DataError(name, f"line {number}", f"is not in UTF-8 ({error})", "Convert the file.") from None
 
 
+def _loaded(extension: str, path: str | Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(path, "", f"cannot be read as an array ({error})") from None
+    if array.ndim == 0:
+        raise DataError(path, "", "holds one number, not a row for each sample", "Give it one axis at least.")
+    if extension in NUMBERS and (array.ndim > 1 or array.dtype.kind not in "iu"):
+        what = f"holds {array.dtype} of shape {array.shape}, and classes are whole numbers (n,)"
+        raise DataError(path, "", what, "Give class numbers, or more than two arrays.")
+    return array
+
+
 def _row(extension: str, value: Any) -> bytes:
-    if extension in ("cls", "id"):
+    if extension in NUMBERS:
         return str(int(value)).encode()
     file = io.BytesIO()
     np.save(file, np.asarray(value), allow_pickle=False)

@@ -4,17 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+
+from dltk.data.progress import Progress
 
 if TYPE_CHECKING:
     from dltk.data.pack import Packing, Settings
-
-
-class Progress(Protocol):
-    """Hears how much is done."""
-
-    def __call__(self, done: int, of: int | None = None, what: str = "samples", /) -> None:
-        """So many, of how many, of what."""
 
 
 @dataclass(frozen=True, kw_only=True)
