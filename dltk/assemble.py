@@ -52,6 +52,11 @@ def build_task(settings: Settings, *, restored: bool = False, note: Callable[[st
             if note is not None:
                 note(str(started))
         freeze(model, entry["freeze"] or [])
+    return wrapped(model, settings)
+
+
+def wrapped(model: nn.Module, settings: Settings) -> Task:
+    """A network in the task of a recipe."""
     return _made("task", settings["task"], model, procedure=build_procedure(settings))
 
 

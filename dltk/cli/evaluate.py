@@ -1,52 +1,157 @@
-"""`dltk evaluate`: measure a run's checkpoint on a part of its data."""
+"""`dltk evaluate`: measure a run's checkpoint, or several runs' as an ensemble, on a part of the data."""
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
 from dltk.cli import terminal
-from dltk.cli.runs import RUN_HELP, find_run
+from dltk.cli.runs import find_run, is_run
 from dltk.errors import LaunchError
+from dltk.run.protocol import KINDS, Protocol, read_scales
+
+if TYPE_CHECKING:
+    from dltk.launch.measuring import Asked
 
 commands = typer.Typer()
-PROTOCOLS = ("single_crop",)
+RUNS_HELP = (
+    "Run folders, or their names RECIPE/RUN below ./runs; several are averaged. Settings of the place may follow."
+)
 
 
 @commands.command(
     rich_help_panel="Measure",
     epilog="Examples:\n\ndltk train lenet5_digits run=first\n\ndltk evaluate lenet5_digits/first\n\n"
-    "dltk evaluate lenet5_digits/first --split val --checkpoint last --json",
+    "dltk evaluate lenet5_digits/first --split val --checkpoint last --json\n\n"
+    "dltk evaluate lenet5_digits/first --report\n\n"
+    "dltk train lenet5_digits --seeds 3 train.epochs=5\n\n"
+    "dltk evaluate runs/lenet5_digits/seed-* --report --to ensemble\n\n"
+    "dltk evaluate lenet5_digits/first launch.devices=2\n\n"
+    "With pictures in folders or shards:\n\n"
+    "dltk evaluate vgg16_icons/first --protocol multi_scale_dense --scales 64,80,96\n\n"
+    "Protocols: " + "; ".join(f"{name}, {what}" for name, what in KINDS.items()) + ". Probabilities are averaged, "
+    "never scores. Each sample counts once, on any number of devices; all of the machine's are used.",
 )
 def evaluate(
-    run: str = typer.Argument(help=RUN_HELP),
+    arguments: list[str] = typer.Argument(metavar="RUN… [KEY=VALUE…]", help=RUNS_HELP),
     split: Literal["train", "val", "test"] = typer.Option("test", help="The part of the data."),
     checkpoint: str = typer.Option("best", metavar="best|last|STEP", help="Which weights; best by validation."),
-    protocol: str = typer.Option("single_crop", help="How a sample is seen; so far single_crop."),
+    protocol: str = typer.Option("single_crop", help=f"How a sample is seen: {', '.join(KINDS)}."),
+    scales: str | None = typer.Option(
+        None, metavar="N,N…", help="Shorter sides to which pictures are resized; default: the paper's, in proportion."
+    ),
+    report: bool = typer.Option(
+        False, "--report", help="Also write a table of the classes, the confusions and the worst mistakes as pictures."
+    ),
+    to: Path | None = typer.Option(
+        None, help="Folder of the report and of an ensemble's predictions; default: predictions/ in the run folder."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Measure a run on every sample of a split, once, and keep each sample's scores in the run folder."""
-    if protocol not in PROTOCOLS:
-        raise LaunchError("", "--protocol", f"there is no '{protocol}'", f"Choices: {', '.join(PROTOCOLS)}.")
-    folder = find_run(run)
+    """Measure a run, or the average of several, on every sample of a split, once. Each sample's scores are kept."""
+    asked = _asked(arguments, split, checkpoint, _protocol(protocol, scales), to)
+    if report and len(asked.runs) > 1 and to is None:
+        raise LaunchError("", "--to", "is missing: an ensemble belongs to none of its runs", "Name a folder: --to DIR.")
     with terminal.only_json(as_json):
-        result = _measure(folder, split, checkpoint)
+        from dltk.launch import measuring
+
+        result = measuring.measure(asked)
+        if report:
+            result["report"] = _report(asked, result, to)
     if as_json:
         terminal.emit(result)
-        return
-    seen = f"{result['protocol']}, {result['samples']:,} samples, checkpoint {result['checkpoint']}"
-    terminal.say(f"{folder.path}: {split}, {seen}")
-    rows = [(name, terminal.number(value)) for name, value in result["metrics"].items()]
-    terminal.show(terminal.table(["metric", ">value"], rows))
-    terminal.say(f"each sample's scores: {result['predictions']}")
+    else:
+        _show(asked, result)
 
 
-def _measure(folder: Any, split: str, checkpoint: str) -> dict[str, Any]:
-    from dltk.launch import evaluation
-    from dltk.launch.here import devices
-    from dltk.launch.rank import effective_settings, set_threads
-    from dltk.trainer.make import Place
+def _protocol(name: str, scales: str | None) -> Protocol:
+    """The protocol that a command line names, by its name alone or with its scales.
 
-    settings = effective_settings(folder)
-    accelerator, _ = devices({**settings["launch"], "accelerator": "auto", "devices": 1})
-    set_threads(settings, 1)
-    return evaluation.evaluate(folder, Place(0, 1, accelerator), settings, split=split, checkpoint=checkpoint)
+    Raises:
+        LaunchError: there is none.
+    """
+    found = Protocol.read(name)
+    if found is None or found.kind not in KINDS or found.members > 1:
+        close = get_close_matches(name, KINDS, 1)
+        remedy = f"Did you mean '{close[0]}'?" if close else f"Choices: {', '.join(KINDS)}."
+        if found is not None and found.members > 1:
+            remedy = "Name the runs of the ensemble instead."
+        raise LaunchError("", "--protocol", f"there is no '{name}'", remedy)
+    return found if scales is None else replace(found, scales=read_scales(scales))
+
+
+def _asked(arguments: Sequence[str], split: str, checkpoint: str, protocol: Protocol, to: Path | None) -> "Asked":
+    """Runs and settings told apart."""
+    names = [text for text in arguments if "=" not in text or is_run(text)]
+    if not names:
+        raise LaunchError("", "RUN", "is missing", "Give a run folder; `dltk runs` lists them.")
+    runs = tuple(find_run(name).path for name in names)
+    from dltk.launch.measuring import Asked
+
+    changes = tuple(text for text in arguments if text not in names)
+    members = replace(protocol, members=len(runs))
+    keep = to / f"{split}-{members}.npz" if to is not None and len(runs) > 1 else None
+    return Asked(runs, changes, split, checkpoint, protocol, keep)
+
+
+def _report(asked: "Asked", result: dict[str, Any], to: Path | None) -> list[str]:
+    """The files of the report."""
+    from dltk.cli.report import Report
+    from dltk.launch.evaluation import load_predictions
+    from dltk.launch.measuring import part_of, probabilities_of
+
+    kept = Path(result["predictions"])
+    stem = kept.with_suffix("") if to is None else to / kept.with_suffix("").name
+    samples = load_predictions(kept)
+    title = f"{_title(asked)}, {result['split']}, {result['protocol']}"
+    report = Report(samples, probabilities_of(asked, samples["scores"]), part_of(asked), asked.split, title)
+    return [str(path) for path in report.write(stem)]
+
+
+def _title(asked: "Asked") -> str:
+    names = [f"{path.absolute().parent.name}/{path.absolute().name}" for path in asked.runs]
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _show(asked: "Asked", result: dict[str, Any]) -> None:
+    """The numbers for people."""
+    members = result.get("members", [])
+    which = f"checkpoint {result['checkpoint']}" if not members else f"{len(members)} runs"
+    terminal.say(
+        f"{asked.runs[0] if not members else 'ensemble'}: {result['split']}, "
+        f"{result['protocol']}, {result['samples']:,} samples, {which}"
+    )
+    columns = ["metric", *(f">{_short(one['run'])}" for one in members), ">value" if not members else ">ensemble"]
+    rows = [
+        (name, *(terminal.number(one["metrics"].get(name)) for one in members), terminal.number(value))
+        for name, value in result["metrics"].items()
+    ]
+    terminal.show(terminal.table(columns, rows))
+    for line in _verdict(asked, result):
+        terminal.say(line)
+    if result["predictions"]:
+        terminal.say(f"each sample's scores: {result['predictions']}")
+    for path in result.get("report", []):
+        terminal.say(path)
+
+
+def _short(run: str) -> str:
+    return terminal.plain(Path(run).name)
+
+
+def _verdict(asked: "Asked", result: dict[str, Any]) -> list[str]:
+    """The verdict on the first run's claim, where this is how it is measured."""
+    from dltk.launch.measuring import settings_of
+    from dltk.run.claim import Claim, verdict
+    from dltk.run.folder import RunFolder
+
+    said = settings_of(RunFolder.open(asked.runs[0]), asked.changes)["claim"]
+    if not said or said["metric"] not in result["metrics"]:
+        return []
+    claim = Claim(**said)
+    if (claim.protocol, claim.split, claim.checkpoint) != (result["protocol"], result["split"], asked.checkpoint):
+        return []
+    return [verdict([result["metrics"][claim.metric]], claim).line]

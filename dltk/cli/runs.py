@@ -23,7 +23,7 @@ def runs(
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """List the runs below a folder, or the attempts of one run."""
-    if _is_run(where):
+    if is_run(where):
         _show_attempts(find_run(where), as_json)
         return
     if not Path(where).is_dir() and where != "runs":
@@ -72,7 +72,8 @@ def find_run(text: str) -> "RunFolder":
     return RunFolder.open(inside if not Path(text).exists() and inside.is_dir() else Path(text))
 
 
-def _is_run(text: str) -> bool:
+def is_run(text: str) -> bool:
+    """Whether a command line's word names a run."""
     return any((folder / "recipe.yaml").is_file() for folder in (Path(text), Path("runs") / text))
 
 

@@ -1,25 +1,57 @@
 """Evaluating a run's checkpoint on a part of its data, and the summary at the end of a training."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from lightning import Callback, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dltk.assemble import build_data, build_task
 from dltk.data.datamodule import DataModule
+from dltk.data.views import ScaleJitter
 from dltk.errors import LaunchError
 from dltk.run.folder import RunFolder
+from dltk.run.protocol import KINDS, SINGLE_CROP, Protocol
 from dltk.tasks.classification import Classification
+from dltk.tasks.protocols import PROTOCOLS, Applied, Situation
 from dltk.tasks.task import Task
 from dltk.trainer.config import TrainConfig
 from dltk.trainer.make import Place, bare_trainer, section
 from dltk.trainer.stopping import Stopping
 from dltk.weights import find_checkpoint, load_weights
+
+Arrays = dict[str, np.ndarray]  # keys (n,), targets (n,), scores (n, k)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What an evaluation is asked.
+
+    Args:
+        split: `train`, `val` or `test`.
+        checkpoint: `best`, `last` or a step.
+        protocol: how each sample is seen.
+    """
+
+    split: str = "test"
+    checkpoint: str = "best"
+    protocol: Protocol = SINGLE_CROP
+
+
+class Evaluated(NamedTuple):
+    """What an evaluation of one run gave."""
+
+    answer: dict[str, Any]  # split, protocol, scales, checkpoint (its step), samples, metrics, predictions (the file)
+    samples: Arrays  # of all processes on the first one, sorted by key
+    task: Task
 
 
 class Predictions(Callback):
@@ -37,13 +69,14 @@ class Predictions(Callback):
         self._targets.append(batch["target"].cpu().numpy()[real])
         self._scores.append(outputs["scores"].float().cpu().numpy()[real])
 
-    def gathered(self, world: int) -> dict[str, np.ndarray]:
-        """All samples of all processes, sorted by key: `keys` (n,), `targets` (n,), `scores` (n, k)."""
+    def gathered(self, world: int) -> Arrays:
+        """All samples of all processes, sorted by key; on the first process, of the others their own."""
         mine = (self._keys, np.concatenate(self._targets), np.concatenate(self._scores))
-        parts = [mine]
+        parts: list[Any] = [mine]
         if world > 1:
-            parts = [mine] * world
-            dist.all_gather_object(parts, mine)
+            parts = [None] * world
+            dist.gather_object(mine, parts if dist.get_rank() == 0 else None)
+            parts = parts if dist.get_rank() == 0 else [mine]
         keys = np.array([key for part in parts for key in part[0]])
         order = np.argsort(keys, kind="stable")
         return {
@@ -53,62 +86,151 @@ class Predictions(Callback):
         }
 
 
+class Bar(Callback):
+    """A bar on a terminal while an evaluation lasts.
+
+    Args:
+        title: what stands before it.
+    """
+
+    def __init__(self, title: str) -> None:
+        columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
+        console = Console(file=sys.stderr, highlight=False)
+        self._shown = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+        self._shown.disable = not console.is_terminal
+        self._title = title
+
+    def on_test_start(self, trainer: Trainer, task: Task) -> None:
+        """Show it, empty."""
+        self._row = self._shown.add_task(self._title, total=sum(int(count) for count in trainer.num_test_batches))
+        self._shown.start()
+
+    def on_test_batch_end(self, trainer: Trainer, task: Task, *batch: Any) -> None:
+        """One batch further."""
+        self._shown.advance(self._row)
+
+    def on_test_end(self, trainer: Trainer, task: Task) -> None:
+        """Take it away."""
+        self._shown.stop()
+
+    def on_exception(self, trainer: Trainer, task: Task, exception: BaseException) -> None:
+        """Take it away."""
+        self._shown.stop()
+
+
 def evaluate(
     folder: RunFolder,
     place: Place,
     settings: dict[str, Any],
+    question: Question,
     *,
-    split: str = "test",
-    checkpoint: str = "best",
     data: DataModule | None = None,
     callbacks: Sequence[Callback] = (),
-) -> dict[str, Any]:
+) -> Evaluated:
     """Measure a checkpoint on every sample of a split, once, and keep each sample's scores in the run folder.
+
+    With `single_crop` they are the network's own scores; other protocols keep the logarithm of the averaged
+    probabilities.
 
     Args:
         folder: the run.
         place: which process this is; every process calls it.
         settings: the recipe.
-        split: `train`, `val` or `test`.
-        checkpoint: `best`, `last` or a step.
+        question: what is measured.
         data: the run's data, where they are open already.
         callbacks: who else takes part.
 
-    Returns:
-        split, protocol, checkpoint (its step), samples, metrics, predictions (the file).
+    Raises:
+        LaunchError: there is no such checkpoint, or it is another network's; the protocol does not fit the network.
+        DataError: the data are not the run's, or the protocol does not fit them.
     """
-    path = find_checkpoint(folder, checkpoint)
-    task = build_task(settings, restored=True)
-    load_weights(task, folder.checkpoints.load(path))
+    path = find_checkpoint(folder, question.checkpoint)
     data = data or build_data(settings)
     data.require_index((folder.summary() or {}).get("index"), folder.path)
+    task = _restored(folder, path, settings)
+    applied = _applied(task, data, question)
+    if isinstance(task, Classification):
+        task.averaged = applied.scores
+    task.split = question.split
     predictions = Predictions()
-    precision = section(settings, "train", TrainConfig).precision
-    trainer = bare_trainer(place, callbacks=[*callbacks, predictions], precision=precision)
-    task.split = split
-    trainer.test(task, dataloaders=data.eval_dataloader(split, rank=place.rank, world=place.world), verbose=False)
+    shown = [Bar(f"{folder.name} {question.split}")] if place.rank == 0 else []
+    trainer = bare_trainer(
+        place,
+        callbacks=[*callbacks, predictions, *shown],
+        precision=section(settings, "train", TrainConfig).precision,
+    )
+    loader = data.eval_dataloader(question.split, rank=place.rank, world=place.world, view=applied.view)
+    trainer.test(task, dataloaders=loader, verbose=False)
     data.teardown("test")
-    kept = predictions.gathered(place.world)
-    target = folder.predictions_path(split, "single_crop", ".npz")
+    samples = predictions.gathered(place.world)
+    target = folder.predictions_path(question.split, str(question.protocol), ".npz")
     if place.rank == 0:
-        _save(target, kept)
-    return {
-        "split": split,
-        "protocol": "single_crop",
+        save_predictions(target, samples)
+    answer = {
+        "split": question.split,
+        "protocol": str(question.protocol),
+        "scales": list(applied.scales),
         "checkpoint": int(path.name.removeprefix("step-")),
-        "samples": len(kept["keys"]),
+        "samples": len(samples["keys"]),
         "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
         "predictions": str(target),
     }
+    return Evaluated(answer, samples, task)
+
+
+def _restored(folder: RunFolder, checkpoint: Path, settings: dict[str, Any]) -> Task:
+    """The run's task with a checkpoint's weights."""
+    task = build_task(settings, restored=True)
+    try:
+        load_weights(task, folder.checkpoints.load(checkpoint))
+    except LaunchError as error:
+        remedy = error.remedy or "Choose another with --checkpoint, or bring back the recipe that it was trained by."
+        raise LaunchError(error.where or checkpoint, error.key, error.what, remedy) from None
+    return task
+
+
+def _applied(task: Task, data: DataModule, question: Question) -> Applied:
+    """The protocol for a run's network and data."""
+    protocol = question.protocol
+    if protocol.kind not in PROTOCOLS:
+        raise LaunchError("", "--protocol", f"there is no '{protocol.kind}'", f"Choices: {', '.join(KINDS)}.")
+    if protocol == SINGLE_CROP:
+        return Applied()
+    if not isinstance(task, Classification):
+        what = f"{protocol.kind} averages probabilities of classes, and {type(task).__name__} gives none"
+        raise LaunchError("", "--protocol", what, "Choose single_crop.")
+    part, augment = data.part(question.split), data.augment
+    resize = part.frame.resize if getattr(part, "decodes", False) else 0
+    trained_at = (augment.low, augment.high) if isinstance(augment, ScaleJitter) else (resize, resize)
+    return PROTOCOLS[protocol.kind](Situation(task, part, trained_at, protocol.scales))
 
 
 def final(
     folder: RunFolder, place: Place, settings: dict[str, Any], data: DataModule, stopping: Stopping
 ) -> dict[str, Any]:
     """What a finished training reports: what its claim is about, else the best checkpoint on the test part."""
-    claim = settings["claim"] or {"split": "test", "checkpoint": "best"}
-    which = {"split": claim["split"], "checkpoint": claim["checkpoint"]}
-    return evaluate(folder, place, settings, data=data, callbacks=[stopping], **which)
+    return evaluate(folder, place, settings, claimed(settings), data=data, callbacks=[stopping]).answer
+
+
+def claimed(settings: Mapping[str, Any]) -> Question:
+    """What one run measures for its recipe's claim: of an ensemble its own part, without a claim the middle."""
+    claim = settings["claim"]
+    if not claim:
+        return Question()
+    protocol = Protocol.read(claim["protocol"])
+    known = protocol is not None and protocol.kind in PROTOCOLS
+    alone = Protocol(protocol.kind, protocol.scales) if protocol and known else SINGLE_CROP
+    return Question(claim["split"], claim["checkpoint"], alone)
+
+
+def require_measurable(task: Task, data: DataModule, settings: Mapping[str, Any]) -> None:
+    """See before a training that its end can be measured as its claim says.
+
+    Raises:
+        LaunchError: the protocol does not fit the network.
+        DataError: it does not fit the data.
+    """
+    _applied(task, data, claimed(settings))
 
 
 def write_summary(folder: RunFolder, task: Task, evaluation: dict[str, Any], *, index: str, seconds: float) -> None:
@@ -142,7 +264,8 @@ def _seconds_before(folder: RunFolder) -> float:
     return sum((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds() for start, end in ended)
 
 
-def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def save_predictions(path: Path, arrays: Arrays) -> None:
+    """Write keys, targets and scores, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("wb") as file:
@@ -150,7 +273,7 @@ def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
     partial.replace(path)
 
 
-def load_predictions(path: Path) -> dict[str, np.ndarray]:
+def load_predictions(path: Path) -> Arrays:
     """What `evaluate` kept: keys, targets, scores."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}

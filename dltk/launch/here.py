@@ -198,8 +198,28 @@ def _in_place(folder: RunFolder, accelerator: str, signals: Signals, restart: Pa
 def _processes(
     folder: RunFolder, accelerator: str, world: int, signals: Signals, restart: Path | None
 ) -> tuple[ExitCode, str]:
-    """Start one process for each device and wait for all; one that fails ends the others."""
     command = [sys.executable, "-m", "dltk.launch.rank", str(folder.path), *([str(restart)] if restart else [])]
+    return run_processes(folder, command, accelerator, world, signals)
+
+
+def run_processes(
+    folder: RunFolder, command: list[str], accelerator: str, world: int, signals: Signals
+) -> tuple[ExitCode, str]:
+    """Start one process for each device and wait for all; one that fails ends the others.
+
+    Args:
+        folder: keeps what they print and how they end, in `logs`.
+        command: what each runs; it ends by `rank.serve`.
+        accelerator: `cpu` or `cuda`.
+        world: processes.
+        signals: are passed on.
+
+    Returns:
+        The exit code and the reason of all.
+
+    Raises:
+        DltkError: the user's mistake that one of them found.
+    """
     for rank in range(world):
         End.path(folder.path, rank).unlink(missing_ok=True)
     ranks: list[subprocess.Popen[bytes]] = []

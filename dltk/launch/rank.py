@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,7 @@ def _train_and_evaluate(
     task = build_task(settings, restored=restart is not None, note=note)
     data = build_data(settings, whole_run=True)
     data.require_index((folder.summary() or {}).get("index"), folder.path)
+    evaluation.require_measurable(task, data, settings)
     trainer = make_trainer(settings, data, folder, place, signals, listeners, build_callbacks(settings))
     trainer.fit(task, datamodule=data, ckpt_path=restart, weights_only=True)
     values = evaluation.final(folder, place, settings, data, Stopping(signals, folder))
@@ -136,12 +138,29 @@ class End:
         return cls(**found) if found else None
 
 
+Work = Callable[["Place", Signals], tuple[ExitCode, str]]
+
+
 def main(arguments: list[str]) -> int:
-    """Run one process of several: `FOLDER [CHECKPOINT]`, the rest from RANK and WORLD_SIZE."""
+    """Train as one process of several: `FOLDER [CHECKPOINT]`, the rest from RANK and WORLD_SIZE."""
+    path, restart = Path(arguments[0]), Path(arguments[1]) if len(arguments) > 1 else None
+
+    def work(place: "Place", signals: Signals) -> tuple[ExitCode, str]:
+        from dltk.run.folder import RunFolder
+
+        folder = RunFolder.open(path)
+        set_threads(effective_settings(folder), place.world)
+        return train(folder, place, signals, restart)
+
+    return serve(path, work)
+
+
+def serve(path: Path, work: Work) -> int:
+    """Do the work of one process of several, leave how it ended in a folder, and return the exit code."""
     _leave_with(int(os.environ["DLTK_LAUNCHER"]))
     with Signals(say=False) as signals:
-        rank, path = int(os.environ["RANK"]), Path(arguments[0])
-        end = _run(rank, path, Path(arguments[1]) if len(arguments) > 1 else None, signals)
+        rank = int(os.environ["RANK"])
+        end = _end_of(work, rank, signals)
         replace_file(End.path(path, rank), to_json(asdict(end)))
     if end.code not in FINE:
         # Python's own ending would wait for whatever a failed step has left under way.
@@ -151,17 +170,13 @@ def main(arguments: list[str]) -> int:
     return end.code
 
 
-def _run(rank: int, path: Path, restart: Path | None, signals: Signals) -> End:
+def _end_of(work: Work, rank: int, signals: Signals) -> End:
     try:
-        from dltk.run.folder import RunFolder
         from dltk.trainer.make import Place
         from dltk.trainer.recorder import NotFiniteError
 
-        world = int(os.environ["WORLD_SIZE"])
-        folder = RunFolder.open(path)
-        set_threads(effective_settings(folder), world)
         try:
-            code, reason = train(folder, Place(rank, world, os.environ["DLTK_ACCELERATOR"]), signals, restart)
+            code, reason = work(Place(rank, int(os.environ["WORLD_SIZE"]), os.environ["DLTK_ACCELERATOR"]), signals)
         except NotFiniteError as error:
             return End(ExitCode.CRASHED, str(error), time.time())
     except DltkError as error:

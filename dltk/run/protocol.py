@@ -39,6 +39,9 @@ class Protocol:
         return cls(found["kind"], scales, int(found["members"] or 1))
 
 
+SINGLE_CROP = Protocol("single_crop")
+
+
 def read_scales(text: str) -> tuple[int, ...]:
     """`256,384,512` as numbers, rising.
 

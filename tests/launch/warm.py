@@ -4,6 +4,7 @@ Each command is then a process like any other, with a session, signals, an exit 
 reads one JSON object a line, answers with the process's number, and writes the exit code to the file named.
 """
 
+import importlib
 import json
 import os
 import select
@@ -73,7 +74,7 @@ class ForkedRank:
             if log is not None:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
-            code = rank.main(command[3:])
+            code = importlib.import_module(command[2]).main(command[3:])
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -98,9 +99,9 @@ if __name__ == "__main__":  # a command's data workers import this file too
     import rich.progress  # noqa: F401
     import torchvision  # noqa: F401
 
-    import dltk.launch.evaluation  # noqa: F401
+    import dltk.launch.ensemble  # noqa: F401
     from dltk.cli import main
-    from dltk.launch import here, rank
+    from dltk.launch import here, measuring, rank  # noqa: F401
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the tests' terminal is not for the server
     request = serve()
