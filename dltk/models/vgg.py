@@ -89,7 +89,7 @@ class VGG(nn.Module):
                 before = width
             self.add_module(f"block{number}", nn.ModuleList(layers))
         hidden = max(1, HIDDEN // narrow)
-        self.normalise = ResponseNormalisation() if self.configuration == "A-LRN" else nn.Identity()
+        self.normalise = ResponseNormalisation() if self.configuration == "A-LRN" else None
         self.fc6 = nn.Linear(before * self.rows * self.columns, hidden)
         self.fc7 = nn.Linear(hidden, hidden)
         self.fc8 = nn.Linear(hidden, num_classes)
@@ -142,7 +142,7 @@ class VGG(nn.Module):
         assert isinstance(layers, nn.ModuleList)
         for layer in layers:
             maps = self.squash(layer(maps))
-            if number == 1:
+            if number == 1 and self.normalise is not None:
                 maps = self.normalise(maps)
         return F.max_pool2d(maps, 2)
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
+from dltk import recipe
 from dltk.models.alexnet import AlexNet
 from dltk.models.vgg import VGG11
 
@@ -267,6 +268,16 @@ def test_each_cause_of_success_is_switched_off_alone():
     assert any(isinstance(module, nn.ReLU) for module in plain.modules())
     for other in (tanh, plain):
         assert [p.shape for p in other.parameters()] == [p.shape for p in small().parameters()]
+
+
+@pytest.mark.parametrize("override", ["model.activation=tanh", "model.dropout=0.0", "data.augment=none"])
+def test_a_recipe_switches_each_cause_off_alone(override):
+    full = recipe.load("alexnet_imagenet2012", check_model=False)
+    without = recipe.load("alexnet_imagenet2012", override, check_model=False)
+    key = override.partition("=")[0]
+    changed = {name for name, _, _ in recipe.difference(full.settings, without.settings)}
+    assert changed
+    assert all(name == key or name.startswith(f"{key}.") for name in changed)
 
 
 # Every place of a larger image ---------------------------------------------------------------------------------------

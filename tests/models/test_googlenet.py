@@ -205,6 +205,15 @@ def test_a_weight_below_zero_is_refused():
         Classification(small(), auxiliary_weight=-1.0)
 
 
+def test_first_weights():
+    for name, parameter in small(narrow=2).named_parameters():
+        if name.endswith("bias"):
+            assert not parameter.any(), name
+        elif parameter.numel() > 2000:
+            variance = (1 if name.endswith("output.weight") else 2) / parameter[0].numel()
+            assert parameter.var().item() == pytest.approx(variance, rel=0.12), name
+
+
 def test_first_scores_are_as_large_as_ln_k_expects():
     model = small(num_classes=10)
     task = Classification(model, mean=[0.5], std=[0.25])
