@@ -30,8 +30,8 @@ class Cache:
     """A folder of fetched shards, named by their hashes.
 
     A shard is fetched under a temporary name, checked, and renamed: what has its name is whole. Processes that want the
-    same one wait for the first. The shards used longest ago go when room is needed; a process that has one open keeps
-    reading it all the same.
+    same one wait for the first. What an earlier run left is checked once more, by one process of a node. The shards
+    used longest ago go when room is needed; a process that has one open keeps reading it all the same.
 
         SHA256.tar               a whole shard
         SHA256.BYTES.HOST.part   one that is being fetched; its room is taken from the beginning
@@ -56,7 +56,8 @@ class Cache:
                 f"{limit / GB:.3g} GB are too few: the lanes read {need / GB:.3g} GB at a time",
                 f"Set data.cache_gb={-(-need // GB)}, lower data.lanes or data.window, or pack smaller shards.",
             )
-        self._checked: set[str] = set()
+        self._since = time.time()  # processes that are given this object have the same
+        self._checked: set[str] = set()  # where the files are another user's, and cannot be marked
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -86,28 +87,37 @@ class Cache:
             SourceError: it cannot be fetched, is not what the index says, or the disk is full.
         """
         target = self.folder / f"{sha256}.tar"
-        if self._use(target, sha256, size):
+        if self._ready(target, sha256, size):
             return target
         with self._lock(sha256[:2]):
-            if not self._use(target, sha256, size):  # another process may have fetched it meanwhile
+            # Another process may have fetched or checked it meanwhile.
+            if not self._ready(target, sha256, size) and not self._check(target, sha256, size):
                 self._fetch(url, sha256, size, target)
         return target
 
-    def _use(self, target: Path, sha256: str, size: int) -> bool:
-        """Whether the shard is there and whole; notes that it was used."""
+    def _ready(self, target: Path, sha256: str, size: int) -> bool:
+        """Whether the shard is there, and was checked since the run began; notes that it is used."""
         try:
-            whole = target.stat().st_size == size
-            if whole and sha256 not in self._checked:  # once a process: disks and people damage files
-                whole = hash_of(target) == sha256
-            if not whole:
-                target.unlink()
-                return False
-            self._checked.add(sha256)
-            with contextlib.suppress(PermissionError):  # another user's
-                os.utime(target)
+            status = target.stat()
         except FileNotFoundError:
             return False
+        if status.st_size != size or (status.st_mtime < self._since and sha256 not in self._checked):
+            return False
+        _mark(target, status.st_mtime_ns)
         return True
+
+    def _check(self, target: Path, sha256: str, size: int) -> bool:
+        """Whether a shard of an earlier run is whole, for disks and people damage files; its lock is held."""
+        try:
+            whole = target.stat().st_size == size and hash_of(target) == sha256
+        except FileNotFoundError:
+            return False
+        if whole:
+            self._checked.add(sha256)
+            _mark(target, time.time_ns())
+        else:
+            target.unlink(missing_ok=True)
+        return whole
 
     def _fetch(self, url: str, sha256: str, size: int, target: Path) -> None:
         """Fetch a shard whose lock is held; what a killed process left of it is gone on with."""
@@ -158,7 +168,7 @@ class Cache:
         for path in self.folder.glob("*.tar"):
             with contextlib.suppress(FileNotFoundError):
                 status = path.stat()
-                found.append((status.st_mtime, status.st_size, path))
+                found.append((status.st_atime, status.st_size, path))
         return found
 
     def _others(self, mine: Path) -> list[Path]:
@@ -200,6 +210,12 @@ class Cache:
             what = f"cannot be locked ({error.strerror})"
             raise SourceError(self.folder, "data.cache", what, "Name a folder on a local disk.") from None
         return True
+
+
+def _mark(shard: Path, checked_ns: int) -> None:
+    """Note that a shard is used now (the time of access), and when it was checked (the time of change)."""
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        os.utime(shard, ns=(time.time_ns(), checked_ns))
 
 
 def _promised(partial: Path) -> int:

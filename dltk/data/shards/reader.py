@@ -165,6 +165,6 @@ class _Ahead:
     def _work(self) -> None:
         while True:
             shard = self._queue.get()
-            with contextlib.suppress(DataError):  # whoever reads the shard hears it
+            with contextlib.suppress(DataError, OSError):  # whoever reads the shard hears it
                 url, size = self._index.url(shard), int(self._index.bytes[shard])
                 self._cache.path(url, self._index.sha256(shard), size)

@@ -5,6 +5,7 @@ import errno
 import http.server
 import multiprocessing
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ import pytest
 
 from dltk.data.datamodule import DataModule
 from dltk.data.dataset import check_data
+from dltk.data.loader import Reader, TrainLoader
 from dltk.data.shards import source
 from dltk.data.shards.build import build
 from dltk.data.shards.cache import HOST, Cache
@@ -285,6 +287,29 @@ def test_an_object_store_that_cannot_be_reached(packed: Path, tmp_path: Path, mo
     s3fs.S3FileSystem.clear_instance_cache()
 
 
+def test_objects_that_changed_since_they_were_indexed(s3: str, packed: Path, tmp_path: Path) -> None:
+    import s3fs
+
+    files = s3fs.S3FileSystem()
+    files.mkdir("changing")
+    path = packed / "train" / shard(packed)[0]
+    files.put(str(path), "changing/a.tar")
+    index = build(["s3://changing/a.tar"], tmp_path / "index")
+    reader = ShardReader(index, cache=Cache(tmp_path / "cache", 10**9))
+    data = bytearray(path.read_bytes())
+    data[700] ^= 1
+    for contents, says in (
+        (bytes(data), "has sha256"), (bytes(data[:20_000]), "has fewer bytes"), (bytes(data) + b"x", "has more bytes"),
+    ):  # fmt: skip
+        files.pipe("changing/a.tar", contents)
+        files.invalidate_cache()
+        with pytest.raises(SourceError, match=rf"s3://changing/a\.tar: {says}"):
+            reader.fields(0)
+    files.pipe("changing/a.tar", path.read_bytes())
+    files.invalidate_cache()
+    assert reader.fields(0)
+
+
 def test_an_object_that_is_not_there(s3: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"cannot be fetched \(.*tried 1 time"):
         fetch("s3://nowhere/x.tar", tmp_path / "x.tar")
@@ -532,6 +557,24 @@ def test_a_damaged_copy_is_fetched_again(packed: Path, tmp_path: Path) -> None:
     assert hash_of(Cache(tmp_path, 10**9).path(*known)) == known[1]
 
 
+def test_a_shard_is_checked_once_a_run(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once by each worker: hashing costs as much as decoding a third of the pictures."""
+    hashed: list[Path] = []
+    monkeypatch.setattr("dltk.data.shards.cache.hash_of", lambda path: hashed.append(path) or hash_of(path))
+    known = known_shards(packed, 1)[0]
+    cache = Cache(tmp_path, 10**9)
+    worker = pickle.loads(pickle.dumps(cache))
+    path = cache.path(*known)
+    os.utime(path, (path.stat().st_atime, time.time() + 1))  # clocks of file systems lag a little
+    assert worker.path(*known) == path
+    assert not hashed
+    os.utime(path, (1, 1))
+    run = Cache(tmp_path, 10**9)
+    workers = [pickle.loads(pickle.dumps(run)) for _ in range(3)]
+    assert [one.path(*known) for one in workers] == [path] * 3
+    assert len(hashed) == 1
+
+
 def test_a_cache_too_small_for_the_lanes_is_refused(packed: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data\.cache_gb: 1e-05 GB are too few: the lanes read .* GB at a time"):
         Shards("train", str(packed.parent), folder="photos", image_size=32, cache=str(tmp_path), cache_gb=1e-5)
@@ -559,20 +602,31 @@ def test_a_full_disk(packed: Path, tmp_path: Path) -> None:
         assert cache.path(*known).exists()
 
 
-def test_nothing_consumed_is_read_again_after_a_resume(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From local shards no byte of a consumed sample is read."""
+@pytest.mark.parametrize(("rank", "world"), [(0, 1), (1, 2)])
+def test_nothing_consumed_is_read_again_after_a_resume(
+    packed: Path, monkeypatch: pytest.MonkeyPatch, rank: int, world: int
+) -> None:
+    """From local shards no byte of a consumed sample is read, and none of another rank's."""
     settings = {"folder": "photos", "image_size": 32, "lanes": 2, "window": 8}
-    data = DataModule(Shards, settings, data_dir=str(packed.parent), batch=8, epochs=1, whole_run=True)
-    consumed = np.concatenate(
-        [data.plan.samples(0, np.arange(*data.plan.bounds(0, step))) for step in range(data.total_steps - 2)]
-    )
-    read: list[int] = []
+    data = DataModule(Shards, settings, data_dir=str(packed.parent), batch=8, epochs=2, whole_run=True)
+    part, plan, index = data.part("train"), data.plan, data.part("train").index
+    begin = data.first_step(1) + 9 * data.steps_per_epoch() // 10
+    read: list[tuple[int, int, int]] = []
     pread = os.pread
-    monkeypatch.setattr(os, "pread", lambda file, size, at: read.append(at) or pread(file, size, at))
-    loader = data.train_dataloader()
-    loader._start = lambda: data.total_steps - 2
-    assert len(list(loader)) == 2
-    index = data.part("train").index
-    offsets = index.locate(data.plan.samples(0, np.arange(8 * (data.total_steps - 2), 8 * data.total_steps)))[1]
-    assert sorted(read) == sorted(offsets.tolist())
-    assert len(consumed) == 8 * (data.total_steps - 2)
+
+    def noted(file: int, size: int, at: int) -> bytes:
+        read.append((os.fstat(file).st_ino, at, size))
+        return pread(file, size, at)
+
+    monkeypatch.setattr(os, "pread", noted)
+    reader = Reader(part, part.keys)
+    span = {"span": lambda: (0, data.total_steps), "start": lambda: begin}
+    assert len(list(TrainLoader(reader, plan, rank=rank, world=world, **span))) == data.total_steps - begin
+    wanted = []
+    for step in range(begin, data.total_steps):
+        epoch, number = plan.locate(step)
+        for sample in plan.samples(epoch, np.arange(*plan.bounds(epoch, number))[rank::world]).tolist():
+            shard_number, at, size = index.lies(sample)
+            wanted.append((os.stat(index.url(shard_number)).st_ino, at, size))
+    assert sorted(read) == sorted(wanted)
+    assert len(read) < 8 * data.steps_per_epoch() / 4

@@ -29,6 +29,10 @@ import json, sys, time
 import torch
 
 def resident(peak=False):
+    if sys.platform == "darwin":
+        import resource
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    # Not by getrusage: on Linux its maximum begins with that of the process that started this one.
     lines = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
     return int(lines["VmHWM" if peak else "VmRSS"].split()[0]) / 1024
 
