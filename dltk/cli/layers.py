@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dltk import catalogue
 from dltk.errors import RecipeError
 from dltk.recipe import complaint, constructor_of
+from dltk.recipe.network import without_values
 
 SMALL = 20_000_000  # parameters
 
@@ -36,11 +37,12 @@ def make_model(architecture: str, settings: Mapping[str, Any]) -> nn.Module:
     """
     row = catalogue.MODELS.get(architecture)
     chosen = {"architecture": architecture, **settings}
-    # Arithmetic on the meta device imports torch's compiler, which takes two seconds: small networks are made for real.
+    # Some arithmetic on the meta device imports torch's compiler, for seconds: small networks are made for real.
     small = row is not None and row.parameters < SMALL
     try:
+        constructor = constructor_of("model", chosen)
         with torch.device("cpu" if small else "meta"):
-            return constructor_of("model", chosen)()
+            return constructor() if small else without_values(constructor)
     except (TypeError, ValueError) as error:
         fault = complaint("model", chosen, error)
         what = re.sub(r"^\w+\.__init__\(\) ", "", fault.what)

@@ -1,6 +1,7 @@
 """Makes a recipe's network on torch's meta device, without memory, so that its own complaints come before the run."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -47,8 +48,7 @@ def check_made(draft: Draft, settings: Mapping[str, Any]) -> list[str]:
 def _made(draft: Draft, section: str, settings: Mapping[str, Any]) -> Any:
     """What a section names, made with its settings."""
     try:
-        constructor = constructor_of(section, settings)
-        return _unfilled(constructor.func)(**constructor.keywords)
+        return without_values(constructor_of(section, settings))
     except RecipeError as error:
         raise draft.error(f"{section}.{SELECTORS[section]}", error.what, error.remedy) from None
     except (ValueError, TypeError) as error:
@@ -56,10 +56,18 @@ def _made(draft: Draft, section: str, settings: Mapping[str, Any]) -> Any:
         raise draft.error(fault.key, fault.what, fault.remedy) from None
 
 
-def _unfilled(make: Any) -> Any:
-    """A network of ours that does not draw its first weights: here they have no values, and drawing takes a second."""
-    draws = isinstance(make, type) and hasattr(make, "initialise")
-    return type(make.__name__, (make,), {"initialise": lambda *_: None}) if draws else make
+def without_values(constructor: partial[Any]) -> Any:
+    """What a constructor makes; a network of ours without drawing its first weights.
+
+    On the meta device they have no values, and drawing them there imports torch's compiler, which takes seconds.
+    """
+    make = constructor.func
+    if not (isinstance(make, type) and hasattr(make, "initialise")):
+        return constructor()
+    silent: Any = type(make.__name__, (make,), {"initialise": lambda *_: None})
+    made = silent(**constructor.keywords)
+    made.__class__ = make
+    return made
 
 
 def _check_groups(draft: Draft, settings: Mapping[str, Any], model: nn.Module) -> None:

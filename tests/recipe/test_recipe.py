@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dltk import recipe
 from dltk.errors import RecipeError
 from dltk.recipe import places
+from dltk.run.protocol import KINDS, Protocol
 
 Write = Callable[..., str]
 
@@ -176,6 +177,16 @@ def test_the_environment_of_a_place(write: Write, monkeypatch: pytest.MonkeyPatc
 def test_a_folder_named_cluster_is_a_place(write: Write) -> None:
     write("cluster/site.yaml", data_dir="${oc.env:HOME}")
     assert quick("cluster/site.yaml")["data_dir"] == "${oc.env:HOME}"
+
+
+# Claims -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", recipe.recipes(), ids=lambda path: path.stem)
+def test_a_claim_names_a_protocol_that_there_is(path: Path) -> None:
+    claim = quick(path)["claim"]
+    protocol = Protocol.read(claim["protocol"]) if claim else None
+    assert claim is None or (protocol is not None and protocol.kind in KINDS)
 
 
 # The linear rule ----------------------------------------------------------------------------------------------------
