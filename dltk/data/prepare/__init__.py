@@ -48,7 +48,10 @@ SETS = {
         source="the folder with the official archives, Kaggle's ILSVRC folder, or WebDataset shards",
     ),
     "mnist": KnownSet(
-        module="mnist", what="MNIST: 60,000 + 10,000 digits", source="the folder with the four IDX files"
+        module="mnist",
+        what="MNIST: 60,000 + 10,000 digits",
+        source="the folder with the four IDX files",
+        fetches=True,
     ),
     "cifar10": KnownSet(
         module="cifar10",

@@ -12,7 +12,7 @@ from num2words import num2words
 from dltk.data.decode import decode
 from dltk.data.mnist import Mnist
 from dltk.data.pack import Settings
-from dltk.data.prepare import SETS, Origin, cifar10, number_names, rendered
+from dltk.data.prepare import SETS, Origin, cifar10, mnist, number_names, rendered
 from dltk.data.prepare.archives import Archive
 from dltk.data.shards.dataset import Shards
 from dltk.data.shards.index import Index
@@ -91,12 +91,16 @@ def idx(path: Path, array: np.ndarray) -> None:
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
 
 
-def test_mnist_has_the_splits_and_keys_of_the_data_set(tmp_path: Path) -> None:
+def digits(folder: Path) -> None:
+    """The four files, smaller."""
     generator = np.random.default_rng(1)
     for part, count in (("train", 60), ("t10k", 20)):
-        images = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        idx(tmp_path / f"{part}-images-idx3-ubyte.gz", images)
-        idx(tmp_path / f"{part}-labels-idx1-ubyte", np.arange(count, dtype=np.uint8) % 10)
+        idx(folder / f"{part}-images-idx3-ubyte.gz", generator.integers(0, 256, (count, 28, 28), dtype=np.uint8))
+        idx(folder / f"{part}-labels-idx1-ubyte.gz", np.arange(count, dtype=np.uint8) % 10)
+
+
+def test_mnist_has_the_splits_and_keys_of_the_data_set(tmp_path: Path) -> None:
+    digits(tmp_path)
     SETS["mnist"].prepare(Origin(folder=tmp_path), tmp_path / "out", Settings(), quiet)
     for split, count in (("train", 50), ("val", 10), ("test", 20)):
         plain = Mnist(split, str(tmp_path))
@@ -105,6 +109,21 @@ def test_mnist_has_the_splits_and_keys_of_the_data_set(tmp_path: Path) -> None:
         for number, key in enumerate(plain.keys):
             assert int(found[key]["cls"]) == plain[number]["target"]
             assert (decode(found[key]["png"], channels=1)[:, :, 0] == plain[number]["image"][0].numpy()).all()
+
+
+def test_mnist_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "web").mkdir()
+    digits(tmp_path / "web")
+    with served(tmp_path / "web") as (address, asked):
+        local = []
+        for one in mnist.ARCHIVES:
+            data = (tmp_path / "web" / one.name).read_bytes()
+            local.append(Archive(f"{address}/{one.name}", hashlib.sha256(data).hexdigest(), len(data)))
+        monkeypatch.setattr(mnist, "ARCHIVES", local)
+        packing = SETS["mnist"].prepare(Origin(), tmp_path / "out", Settings(), quiet)
+        assert len(asked) == 4
+    assert packing.samples == {"train": 50, "val": 10, "test": 20}
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["set.json", "test", "train", "val"]
 
 
 def test_mnist_without_its_files_says_what_is_missing(tmp_path: Path) -> None:

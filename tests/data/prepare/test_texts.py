@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dltk.data.pack import Packing, Settings
-from dltk.data.prepare import SETS, Origin, cifar10, debian_descriptions, multi30k, tatoeba, wmt14
+from dltk.data.prepare import SETS, Origin, cifar10, debian_descriptions, mnist, multi30k, tatoeba, wmt14
 from dltk.data.prepare.archives import Archive
 from dltk.data.prepare.pairs import together
 from dltk.data.shards.sets import read_set
@@ -41,8 +41,9 @@ def test_what_is_fetched_is_pinned_and_comes_by_https() -> None:
         wmt14.NEWSTESTS,
         *(one for one, _ in wmt14.CORPORA.values()),
         *multi30k.ARCHIVES.values(),
+        *mnist.ARCHIVES,
     ]
-    assert len({one.sha256 for one in pinned}) == len(pinned) == 10
+    assert len({one.sha256 for one in pinned}) == len(pinned) == 14
     for one in pinned:
         assert re.fullmatch("[0-9a-f]{64}", one.sha256)
         assert one.url.startswith("https://")
