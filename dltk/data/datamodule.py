@@ -277,7 +277,7 @@ class DataModule(lightning.LightningDataModule):
             return 0
         if processes is None:
             processes = 1 if self.trainer is None else self.trainer.num_devices
-        return max(1, min(MAX_AUTO_WORKERS, _cores() // processes - 1))
+        return max(1, min(MAX_AUTO_WORKERS, cores() // processes - 1))
 
     def _pin(self) -> bool:
         return (
@@ -285,7 +285,8 @@ class DataModule(lightning.LightningDataModule):
         )
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
