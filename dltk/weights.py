@@ -15,6 +15,8 @@ from dltk.run.checkpoint import load_file
 from dltk.run.folder import RunFolder
 from dltk.tasks.task import Task
 
+NAMED = 4  # tensors of each kind that a message names
+
 
 @dataclass(frozen=True)
 class Started:
@@ -50,18 +52,43 @@ def find_checkpoint(folder: RunFolder, which: str) -> Path:
 
 
 def load_weights(task: Task, state: Mapping[str, Any]) -> None:
-    """Put a checkpoint's weights into a task; their running average where the run kept one."""
-    try:
-        task.load_state_dict(state["state_dict"])
-    except RuntimeError as error:
-        raise LaunchError(
-            "", "checkpoint", f"belongs to another network: {str(error).splitlines()[-1].strip()}"
-        ) from None
+    """Put a checkpoint's weights into a task; their running average where the run kept one.
+
+    Raises:
+        LaunchError: they are another network's.
+    """
+    faults = misfits(task.state_dict(), state["state_dict"])
+    if faults:
+        remedy = "Load a checkpoint of this recipe's network."
+        raise LaunchError("", "checkpoint", f"belongs to another network: {faults}", remedy)
+    task.load_state_dict(state["state_dict"])
     average = state.get("callbacks", {}).get("Average", {}).get("average", {})
     parameters = dict(task.model.named_parameters())
     with torch.no_grad():
         for name, value in average.items():
             parameters[name].copy_(value)
+
+
+def misfits(own: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str:
+    """Which of the tensors found do not fit a network's own, in words; empty where all do and none is missing."""
+    missing = [name for name in own if name not in found]
+    unknown = [name for name in found if name not in own]
+    shapes = [
+        f"{name} is {_times(value)}, not {_times(own[name])}"
+        for name, value in found.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    kinds = (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
+    return "; ".join(f"{kind}: {_listed(names)}" for kind, names in kinds if names)
+
+
+def _times(tensor: torch.Tensor) -> str:
+    return " × ".join(map(str, tensor.shape)) or "a number"
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def start_from(model: nn.Module, source: str, beginnings: Mapping[str, str | None]) -> Started:
@@ -114,20 +141,33 @@ def _renamed(name: str, beginnings: Mapping[str, str | None]) -> str | None:
 
 
 def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], str]:
-    """The network's tensors by name, and the sha256 of their file, from a run's best checkpoint or from a file."""
+    """The network's tensors by name, and the sha256 of their file, from a run's best checkpoint or from a file.
+
+    Raises:
+        LaunchError: there is nothing of the kind, or it is damaged.
+    """
     if path.is_dir():
         folder = RunFolder.open(path)
         checkpoint = find_checkpoint(folder, "best")
         state = folder.checkpoints.load(checkpoint)
         digest = folder.checkpoints.manifest(checkpoint)["files"]["state.pt"]["sha256"]
-    elif path.suffix == ".safetensors":
-        from safetensors.torch import load_file as load_safetensors
-
-        state, digest = load_safetensors(path), _sha256(path)
     else:
-        state, digest = load_file(path), _sha256(path)
+        state = _load_safetensors(path) if path.suffix == ".safetensors" else load_file(path)
+        digest = _sha256(path)
     tensors = state.get("state_dict", state)
     return {name.removeprefix("model."): value for name, value in tensors.items() if torch.is_tensor(value)}, digest
+
+
+def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file as load
+
+    try:
+        return load(path)
+    except FileNotFoundError:
+        raise LaunchError(path, "", "no such file", "Give a file of weights, or a run.") from None
+    except SafetensorError as error:
+        raise LaunchError(path, "", f"is no whole safetensors file ({error})", "Fetch it again.") from None
 
 
 def _sha256(path: Path) -> str:

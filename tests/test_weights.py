@@ -1,14 +1,17 @@
 """Starting a network from weights of elsewhere, and reading them without running anything."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from dltk import assemble, recipe
 from dltk.errors import LaunchError, RecipeError
-from dltk.weights import freeze, start_from
+from dltk.run.folder import RunFolder
+from dltk.weights import freeze, load_weights, start_from
 
 
 @pytest.fixture
@@ -51,3 +54,51 @@ def test_frozen_parameters_stay(net: nn.Module) -> None:
     assert [p.requires_grad for p in net.parameters()] == [False, False, True, True]
     with pytest.raises(RecipeError, match="no parameter's name matches 'nope'"):
         freeze(net, ["nope"])
+
+
+def test_weights_of_another_network_are_told_by_name(net: nn.Module) -> None:
+    task = assemble.Task(net)
+    state: dict[str, Any] = {f"model.{name}": value for name, value in net.state_dict().items()}
+    load_weights(task, {"state_dict": state})
+    state["model.2.weight"] = state.pop("model.1.bias")
+    state["model.0.weight"] = torch.zeros(5, 3)
+    with pytest.raises(LaunchError) as raised:
+        load_weights(task, {"state_dict": state})
+    assert "belongs to another network: missing: model.1.bias; unknown: model.2.weight; of another shape: " in str(
+        raised.value
+    )
+    assert "model.0.weight is 5 × 3, not 4 × 3" in str(raised.value)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_no_file(net: nn.Module, tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(LaunchError, match="no such file"):
+        start_from(net, str(tmp_path / f"none{suffix}"), {})
+
+
+TAKEN = ("block1.0", "block2.0", "block3.0", "block3.1", "fc6", "fc7", "fc8")  # of A, by the deeper ones
+
+
+@pytest.mark.parametrize("name", ["vgg13_imagenet2012", "vgg16_imagenet2012", "vgg19_imagenet2012"])
+def test_deeper_vggs_begin_with_the_first_four_convolutions_and_the_full_layers_of_a(name: str, tmp_path: Path) -> None:
+    small = {"model": {"narrow": 64, "num_classes": 10}}
+    shallow = recipe.load("vgg11_imagenet2012", small)
+    run = RunFolder.create(tmp_path, "vgg11", shallow.settings, run="a", text=recipe.freeze(shallow))
+    source = assemble.build_task({**shallow.settings, "train": {**shallow.settings["train"], "seed": 9}})
+    path = run.checkpoints.write(7, {"state_dict": source.state_dict()})
+    settings = recipe.load(name, small).settings
+    (entry,) = settings["init"]
+    lines: list[str] = []
+    task = assemble.build_task({**settings, "init": [{**entry, "from": str(run.path)}]}, note=lines.append)
+    plain = assemble.build_task({**settings, "init": []})
+    taken = {f"{layer}.{kind}" for layer in TAKEN for kind in ("weight", "bias")}
+    for parameter, value in task.model.named_parameters():
+        wanted = source.model.state_dict() if parameter in taken else plain.model.state_dict()
+        assert torch.equal(value, wanted[parameter]), parameter
+    assert not torch.equal(source.model.fc6.weight, plain.model.fc6.weight)
+    digest = run.checkpoints.manifest(path)["files"]["state.pt"]["sha256"]
+    (line,) = lines
+    assert line.startswith(
+        f"init: {len(taken)} tensors from {run.path} (sha256 {digest[:12]}); missing there: block1.1"
+    )
+    assert "not used" not in line

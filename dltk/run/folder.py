@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dltk.run.checkpoint import Checkpoints
 
 FORMAT = 1
-Status = Literal["new", "running", "done", "crashed", "preempted", "interrupted", "lost"]
+Status = Literal["new", "running", "done", "crashed", "preempted", "interrupted", "lost", "imported"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=,-]{0,119}")  # of a recipe or a run, so of a folder
 NAME_RULE = "Use letters, digits and . _ + = , - only; begin with a letter or digit."
 _ENDS: dict[int | None, Status] = {ExitCode.PREEMPTED: "preempted", ExitCode.INTERRUPTED: "interrupted"}
@@ -51,6 +51,7 @@ class RunFolder:
         run: str | None = None,
         text: str | None = None,
         parent: str | None = None,
+        imported: dict[str, Any] | None = None,
     ) -> "RunFolder":
         """Makes `runs_dir/<recipe_name>/<run>`, whole from its first moment.
 
@@ -61,6 +62,7 @@ class RunFolder:
             run: name of the run; by default the time and four random digits.
             text: the frozen YAML, where the caller has it; must load to `recipe`.
             parent: the run (and step) from which this one was forked.
+            imported: where weights come from that no training of ours made.
 
         Raises:
             LaunchError: the name is taken or not a name, or the disk refuses.
@@ -72,6 +74,7 @@ class RunFolder:
         with refusing(folder, "cannot make the run folder"):
             folder.mkdir(parents=True, exist_ok=True)
         about = {"format": FORMAT, "recipe": recipe_name, "created": clock_text(time.time()), "parent": parent}
+        about |= {"imported": imported} if imported else {}
         while True:
             name = run or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
             if _publish(folder / name, about | {"run": name}, text if text is not None else _frozen(recipe)):
@@ -103,7 +106,7 @@ class RunFolder:
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """What `run.json` says: format, recipe, run, created, parent."""
+        """What `run.json` says: format, recipe, run, created, parent, imported."""
         return read_object(self.path / "run.json") or {}
 
     @cached_property
@@ -153,7 +156,7 @@ class RunFolder:
             return "running"
         attempts = self.ledger.attempts()
         if not attempts:
-            return "new"
+            return "imported" if "imported" in self.about else "new"
         last = attempts[-1]
         if last["end"] is None or str(last["reason"]).startswith("unknown"):
             return "lost"
