@@ -60,13 +60,13 @@ def open_run(
     if fork is not None:
         return _fork(fork, list(sources)), {}
     if sources and isinstance(sources[0], str | Path) and is_run(sources[0]):
-        folder = RunFolder.open(Path(sources[0]))
+        folder = _opened(Path(sources[0]))
         wanted = recipe.load(folder.path / "recipe.yaml", *sources[1:])
         return folder, _changes(folder, wanted, extend)
     wanted = recipe.load(*sources)
     runs_dir, name = Path(wanted.settings["runs_dir"]), wanted.settings["run"]
     if name is not None and is_run(runs_dir / wanted.name / name):
-        folder = RunFolder.open(runs_dir / wanted.name / name)
+        folder = _opened(runs_dir / wanted.name / name)
         return folder, _changes(folder, wanted, extend)
     return RunFolder.create(runs_dir, wanted.name, wanted.settings, run=name, text=recipe.freeze(wanted)), {}
 
@@ -390,7 +390,7 @@ def _fork(parent_text: str, sources: list[Any]) -> RunFolder:
     path, at, step = parent_text.rpartition("@")
     if not at or not step.isdecimal():
         path, step = parent_text, ""
-    parent = RunFolder.open(Path(path))
+    parent = _opened(Path(path))
     directory = parent.checkpoints.at(int(step)) if step else parent.checkpoints.newest()
     for warning in parent.checkpoints.warnings:
         _note(warning)
@@ -410,6 +410,15 @@ def _fork(parent_text: str, sources: list[Any]) -> RunFolder:
         parent=f"{parent.path}@{_step(directory)}",
     )
     shutil.copytree(directory, folder.checkpoints.path / directory.name)
+    return folder
+
+
+def _opened(path: Path) -> RunFolder:
+    """A run to go on from; imported weights alone, without a trainer's state, are none."""
+    folder = RunFolder.open(path)
+    if folder.status == "imported":
+        remedy = f"Start from them, in a recipe of your own: init: [{{from: {folder.path}}}]."
+        raise LaunchError(folder.path, "", "holds imported weights alone, and no training goes on from them", remedy)
     return folder
 
 
