@@ -11,7 +11,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -48,9 +48,9 @@ def out_of_date(record: Mapping[str, Any], loaded: recipe.Recipe) -> list[str]:
     return sorted(key for key in then.keys() | now.keys() if key not in new and then.get(key) != now.get(key))
 
 
-def recorded(path: Path, seeds: int, runs_dir: Path) -> dict[str, Any]:
+def recorded(path: Path, seeds: int, runs_dir: Path, place: Sequence[str]) -> dict[str, Any]:
     """Train what is missing of a recipe's seeds; the record."""
-    arguments = ["train", path.as_posix(), "--seeds", str(seeds), f"runs_dir={runs_dir}", "log.wandb=disabled"]
+    arguments = ["train", path.as_posix(), "--seeds", str(seeds), *place, f"runs_dir={runs_dir}", "log.wandb=disabled"]
     subprocess.run([sys.executable, "-m", "dltk", *arguments], check=True)
     chosen = recipe.load(path)
     claim = Claim(**chosen.settings["claim"])
@@ -69,7 +69,7 @@ def recorded(path: Path, seeds: int, runs_dir: Path) -> dict[str, Any]:
         "high": judged.high,
         "verdict": judged.text,
         "seconds": round(sum(seconds) / len(seconds), 1),
-        "command": " ".join(["dltk", *arguments[:4]]),
+        "command": " ".join(["dltk", *arguments[: 4 + len(place)]]),
         "commit": subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip(),
         "machine": f"{os.cpu_count()} cores of {platform.processor() or platform.machine()}, torch {torch.__version__}",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -96,13 +96,14 @@ def main() -> None:
     parser.add_argument("recipes", nargs="+", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--place", nargs="*", default=[], help="settings of the place, such as launch.threads=1")
     given = parser.parse_args()
     for path in given.recipes:
         claim = recipe.load(path, check_model=False).settings["claim"]
         if claim is None or claim["source"] != "measured":
             print(f"{path}: no claim of ours, left untested")
             continue
-        everything = results() | {path.stem: recorded(path, given.seeds, given.runs)}
+        everything = results() | {path.stem: recorded(path, given.seeds, given.runs, given.place)}
         RESULTS.write_text(json.dumps(dict(sorted(everything.items())), indent=1) + "\n")
 
 
