@@ -160,32 +160,30 @@ class Crop2012:
 
     def beside(self, drawn: NDArray[np.float64]) -> dict[str, Tensor]:
         """`colour` (b, 3): what is added to the red, green and blue (0 to 255) of each picture."""
-        if not self.colour:
-            return {}
-        # Box and Muller: two even numbers make a Gaussian one.
-        radius = np.sqrt(-2 * np.log1p(-drawn[:, 3:6]))
-        amounts = self.colour * radius * np.cos(2 * np.pi * drawn[:, 6:9])  # (b, 3)
-        shift = 255 * (amounts * self._values) @ self._vectors.T
-        return {"colour": torch.from_numpy(shift).float()}
+        return {"colour": _shift(drawn[:, 3:], self.colour * self._values, self._vectors)} if self.colour else {}
 
 
 class ScaleJitter:
-    """A random square of the picture resized to a random scale, mirrored half of the time.
+    """A random square of the picture resized to a random scale, mirrored half of the time, its colours shifted.
 
     Simonyan and Zisserman (2015, section 3.1): the shorter side is drawn from [low, high]; equal bounds train at one.
+    Colours move as in `crop2012`, along the components of ImageNet's.
 
     Args:
         low: least length of the shorter side.
         high: greatest.
         flip: how often it is mirrored.
+        colour: standard deviation of the shift along each component, in units of its eigenvalue; 0 leaves it out.
     """
 
-    uniforms = 4
+    uniforms = 10
 
-    def __init__(self, *, low: int = 256, high: int = 512, flip: float = 0.5) -> None:
+    def __init__(self, *, low: int = 256, high: int = 512, flip: float = 0.5, colour: float = 0.1) -> None:
         if not 0 < low <= high:
             raise ValueError(f"low is {low} and high {high}. Set two rising sizes")
-        self.low, self.high, self.flip = low, high, _share("flip", flip)
+        if colour < 0:
+            raise ValueError(f"colour is {colour}, a standard deviation. Set at least 0")
+        self.low, self.high, self.flip, self.colour = low, high, _share("flip", flip), colour
 
     def cut(self, data: bytes, frame: Frame, drawn: Drawn) -> Tensor:
         """A file's bytes to uint8 (c, s, s)."""
@@ -197,6 +195,20 @@ class ScaleJitter:
         left = int(drawn[2] * (round(width / unit) - frame.size + 1)) * unit
         box = Box(min(top, height - side), min(left, width - side), side, side)
         return taken(data, box, frame, mirrored=drawn[3] < self.flip)
+
+    def beside(self, drawn: NDArray[np.float64]) -> dict[str, Tensor]:
+        """`colour` (b, 3): what is added to the red, green and blue (0 to 255) of each picture."""
+        if not self.colour:
+            return {}
+        values = self.colour * np.asarray(IMAGENET_VALUES)  # (3,)
+        return {"colour": _shift(drawn[:, 4:], values, np.asarray(IMAGENET_VECTORS))}
+
+
+def _shift(drawn: NDArray[np.float64], deviations: NDArray[np.float64], vectors: NDArray[np.float64]) -> Tensor:
+    """Even numbers (b, 6) to shifts of red, green and blue (b, 3), Gaussian along the components (columns)."""
+    # Box and Muller: two even numbers make a Gaussian one.
+    amounts = np.sqrt(-2 * np.log1p(-drawn[:, :3])) * np.cos(2 * np.pi * drawn[:, 3:6])  # (b, 3)
+    return torch.from_numpy(255 * (amounts * deviations) @ vectors.T).float()
 
 
 def centre(height: int, width: int, share: float) -> Box:

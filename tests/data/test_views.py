@@ -145,11 +145,13 @@ def test_the_crop_of_2012_reaches_every_place_of_the_square() -> None:
     for drawn, part in ((low, square[:, :96, :96].flip(2)), (high, square[:, 32:, 32:])):
         assert (view.cut(PHOTO, frame, drawn).float() - part.float()).abs().mean() < 6
     assert view.beside(np.zeros((2, 9))) == {}
+    assert ScaleJitter(colour=0).beside(np.zeros((2, 10))) == {}
 
 
-def test_the_colour_shift_has_the_published_spread() -> None:
-    drawn = np.random.default_rng(2).random((40_000, 9))
-    shift = Crop2012().beside(drawn)["colour"].double().numpy() / 255  # (b, 3)
+@pytest.mark.parametrize("view", [Crop2012(), ScaleJitter()])
+def test_the_colour_shift_has_the_published_spread(view: Crop2012 | ScaleJitter) -> None:
+    drawn = np.random.default_rng(2).random((40_000, view.uniforms))
+    shift = view.beside(drawn)["colour"].double().numpy() / 255  # (b, 3)
     vectors = np.asarray(views.IMAGENET_VECTORS)
     assert vectors.T @ vectors == pytest.approx(np.eye(3), abs=2e-3)
     amounts = shift @ vectors  # along the components
@@ -179,6 +181,7 @@ def test_impossible_settings_are_refused() -> None:
     for make in (
         lambda: RandomResizedCrop(scale=[0.0, 1.0]), lambda: RandomResizedCrop(ratio=[2.0, 1.0]),
         lambda: Crop2012(colour=-1), lambda: Crop2012(flip=2), lambda: ScaleJitter(low=512, high=256),
+        lambda: ScaleJitter(colour=-1),
     ):  # fmt: skip
         with pytest.raises(ValueError, match="Set "):
             make()
