@@ -69,7 +69,8 @@ def _dots(axes: Any, matrix: NDArray[np.int64], shares: NDArray[np.float64], nam
         columns, rows, s=1 + 0.9 * wrong[rows, columns], c=wrong[rows, columns], cmap="OrRd", vmin=-25, vmax=100,
         linewidths=0,
     )  # fmt: skip
-    axes.figure.colorbar(dots, ax=axes, label="per cent of the right class's samples", shrink=0.6)
+    bar = axes.figure.colorbar(dots, ax=axes, label="per cent of the right class's samples", shrink=0.6)
+    bar.ax.set_ylim(0, 100)  # the palest colours below would not be seen
     axes.set(xlim=(-1, len(names)), ylim=(len(names), -1), aspect="equal")
 
 
@@ -84,7 +85,7 @@ def _bars(axes: Any, confusions: Sequence["Confusion"], names: Sequence[str], of
     axes.bar_label(bars, [f"{one.count} of {one.of}" for one in confusions], padding=3, fontsize=7)
     labels = [f"{_short(names[one.right])} → {_short(names[one.chosen])}" for one in confusions]
     axes.set_yticks(range(len(confusions)), labels, fontsize=7, parse_math=False)
-    axes.set_title(f"most frequent of {of:,} confusions: right → chosen, samples", fontsize=9)
+    axes.set_title(f"the most frequent of {of:,} confusions: right → chosen", fontsize=9, loc="right")
     axes.set(xlim=(0, 1.25 * max(counts)), xticks=[], ylim=(max(len(confusions), 12) - 0.4, -0.6))
     axes.spines[["top", "right", "bottom"]].set_visible(False)
 
