@@ -205,3 +205,17 @@ def test_arrays_that_are_no_classes(tmp_path: Path) -> None:
     np.save(tmp_path / "y.npy", np.float32(1))
     with pytest.raises(DataError, match="holds one number, not a row"):
         list(arrays({"npy": tmp_path / "y.npy"}))
+
+
+def test_folders_that_are_split_already_stay_so(tmp_path: Path) -> None:
+    for part, count in (("train", 6), ("val", 2)):
+        for number in range(count):
+            place = tmp_path / "in" / part / f"class{number % 2}"
+            place.mkdir(parents=True, exist_ok=True)
+            (place / f"a.b.{number}.PNG").write_bytes(digit(number))  # dots would end the key
+    (tmp_path / "in" / "train" / ".hidden").mkdir()
+    items, classes = class_folders(tmp_path / "in")
+    assert classes == ["class0", "class1"]
+    result = pack(items, tmp_path / "out", name="split", classes=classes)
+    assert result.samples == {"train": 6, "val": 2}
+    assert sorted(Index(tmp_path / "out" / "val" / "index").keys[:]) == ["class0/a_b_0", "class1/a_b_1"]

@@ -44,7 +44,7 @@ def obtain(archives: Sequence[Archive], origin: Origin, to: Path, progress: Prog
 
     Args:
         archives: of the set.
-        origin: the user's folder; where there is none, hashes of archives that have none here.
+        origin: the user's folder, where there is one; hashes of archives that have none here.
         to: the set's folder.
         progress: hears the bytes fetched.
 
@@ -55,7 +55,10 @@ def obtain(archives: Sequence[Archive], origin: Origin, to: Path, progress: Prog
         if not origin.folder.is_dir():
             raise DataError(origin.folder, "--source", "is no folder", "Name the one that holds the archives.")
         beside = {one.name: origin.folder / one.name for one in archives}
-        return {name: path for name, path in beside.items() if path.exists()}
+        found = {name: path for name, path in beside.items() if path.exists()}
+        for name in found.keys() & origin.hashes.keys():
+            _require_hash(found[name], origin.hashes[name], found[name])
+        return found
     hashes = {one.name: origin.hashes.get(one.name, one.sha256) for one in archives}
     _require_hashes(archives, hashes, origin.hashes)
     folder = to / FOLDER
@@ -145,11 +148,18 @@ def _fetched(archive: Archive, sha256: str, folder: Path, progress: Progress) ->
         while piece := source.read(PIECE):
             file.write(piece)
             progress(file.tell(), archive.size or None, archive.name)
-    if (found := hash_of(partial)) != sha256:
+    try:
+        _require_hash(partial, sha256, archive.url)
+    except DataError:
         partial.unlink()
-        what = f"has sha256 {found}, {sha256} was expected"
-        raise DataError(archive.url, "", what, "It has changed since, or on the way; nothing of it is used.")
+        raise
     return partial.rename(path)
+
+
+def _require_hash(path: Path, sha256: str, where: object) -> None:
+    if (found := hash_of(path)) != sha256:
+        what = f"has sha256 {found}, {sha256} was expected"
+        raise DataError(where, "", what, "It has changed since, or on the way; nothing of it is used.")
 
 
 def _damaged(archive: Path, error: Exception) -> DataError:

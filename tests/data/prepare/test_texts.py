@@ -116,6 +116,8 @@ def test_multi30k_mistakes(tmp_path: Path) -> None:
         prepare("multi30k", tmp_path / "out", source, languages=("en", "de"))
     with pytest.raises(DataError, match=r"--sha256: 'x\.gz' is no archive of this set"):
         prepare("multi30k", tmp_path / "out", hashes={"x.gz": "0" * 64})
+    with pytest.raises(DataError, match=r"train\.en\.gz: has sha256 .*, 0000.* was expected"):
+        prepare("multi30k", tmp_path / "out", source, hashes={"train.en.gz": "0" * 64})
     with pytest.raises(DataError, match="--source: is no folder"):
         prepare("multi30k", tmp_path / "out", tmp_path / "nowhere")
     (source / "val.fr.gz").write_bytes(gzip.compress(b"one line\n"))
