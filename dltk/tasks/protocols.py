@@ -230,7 +230,20 @@ def _vgg_scales(now: Situation) -> Sequence[int]:
 
 
 def _overfeat_scales(now: Situation) -> Sequence[int]:
-    return now.proportional(OVERFEAT_SCALES, OVERFEAT_INPUT)
+    """In proportion, but none at which an offset of the last pooling would have no place: small networks need more."""
+    scales = now.proportional(OVERFEAT_SCALES, OVERFEAT_INPUT)
+    least = next((scale for scale in range(scales[0], 2 * scales[0]) if _has_every_offset(now, scale)), scales[0])
+    return sorted({max(scale, least) for scale in scales})
+
+
+@torch.inference_mode()
+def _has_every_offset(now: Situation, scale: int) -> bool:
+    blank = torch.zeros(1, now.part.frame.channels, scale, scale, dtype=torch.uint8, device=now.task.device)
+    try:
+        _map(now.task.eval(), blank, offsets=True)
+    except LaunchError:
+        return False
+    return True
 
 
 RULES = {

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dltk.data.pictures import Pictures
 from dltk.data.views import CentreCrop, Frame, Middle, Whole, rescaled
 from dltk.errors import DataError, LaunchError
+from dltk.models.overfeat import OverFeatFast
 from dltk.run.protocol import KINDS
 from dltk.tasks import protocols
 from dltk.tasks.classification import Classification
@@ -202,6 +203,9 @@ def test_the_scales_of_the_papers() -> None:
     assert (fixed.scales, jittered.scales) == ((224, 256, 288), (256, 384, 512))
     assert apply("dense", task, part, trained_at=(256, 512)).scales == (384,)
     assert apply("multi_crop", task, part).scales == (256, 288, 320, 352)
+    fast = task_of(OverFeatFast(num_classes=CLASSES, image=[3, 71, 71], narrow=64))
+    small = apply("multi_scale_dense", fast, Photos(size=71, resize=80))
+    assert small.scales == (87, 90, 102, 125, 137, 148)  # 79 would leave the second offset without a place
     overfeat = apply("multi_scale_dense", task_of(Pooled()), Photos(size=221, resize=256))
     assert overfeat.scales == (245, 281, 317, 389, 425, 461)
     assert apply("multi_crop", task, Photos(size=56, resize=64)).scales == (64, 72, 80, 88)
