@@ -58,10 +58,11 @@ def load_weights(task: Task, state: Mapping[str, Any]) -> None:
         LaunchError: they are another network's.
     """
     faults = misfits(task.state_dict(), state["state_dict"])
-    if faults:
+    try:
+        task.load_state_dict(state["state_dict"])  # it decides: a fitted network takes any number of support vectors
+    except RuntimeError as error:
         remedy = "Load a checkpoint of this recipe's network."
-        raise LaunchError("", "checkpoint", f"belongs to another network: {faults}", remedy)
-    task.load_state_dict(state["state_dict"])
+        raise LaunchError("", "checkpoint", f"belongs to another network: {faults or error}", remedy) from None
     average = state.get("callbacks", {}).get("Average", {}).get("average", {})
     parameters = dict(task.model.named_parameters())
     with torch.no_grad():
