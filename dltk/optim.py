@@ -6,13 +6,14 @@ when at most 1, and optimiser steps when above 1, so that a recipe keeps its sha
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.sgd import sgd as functional_sgd
 
 Groups = list[dict[str, Any]]
 
@@ -25,7 +26,13 @@ class OptimizerSettings:
 
 
 def sgd(
-    params: Groups, *, lr: float, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
+    params: Groups,
+    *,
+    lr: float,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+    velocity: Literal["gradients", "steps"] = "gradients",
 ) -> Optimizer:
     """Stochastic gradient descent with (Nesterov) momentum: v <- momentum v + g + weight_decay w; w <- w - lr v.
 
@@ -34,8 +41,81 @@ def sgd(
         momentum: share of the previous step that is kept.
         weight_decay: strength of the L2 penalty.
         nesterov: look ahead along the momentum.
+        velocity: what is kept: gradients, as above; or steps, v <- momentum v - lr (g + weight_decay w); w <- w + v,
+            as in Krizhevsky et al., NIPS 2012, section 5. The two differ after a change of the rate.
     """
-    return torch.optim.SGD(params, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+    settings: dict[str, Any] = {
+        "lr": lr,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "fused": _can_be_fused(params),
+    }
+    if velocity == "steps":
+        if nesterov:
+            raise ValueError("nesterov looks ahead along gradients. Leave it out, or set velocity=gradients")
+        return StepMomentum(params, **settings)
+    return torch.optim.SGD(params, nesterov=nesterov, **settings)
+
+
+class StepMomentum(torch.optim.SGD):
+    """v <- momentum v - lr (g + weight_decay w); w <- w + v (Krizhevsky et al., NIPS 2012, section 5).
+
+    torch's rule u <- momentum u + (1 - dampening) (g + weight_decay w); w <- w - rate u says the same where dampening
+    is 1 + lr and the rate is -1. So its kernels do it, and `momentum_buffer` is the paper's v.
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate, which the velocity includes.
+        momentum: share of the previous step that is kept.
+        weight_decay: strength of the L2 penalty.
+        fused: one kernel for all parameters; they must lie where torch has it.
+    """
+
+    def __init__(self, params: Any, *, lr: float, momentum: float, weight_decay: float, fused: bool = False) -> None:
+        super().__init__(params, lr=lr, momentum=momentum, weight_decay=weight_decay, fused=fused)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move the parameters; the closure, if there is one, computes the gradients."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            self._move(group)
+        return loss
+
+    def _move(self, group: dict[str, Any]) -> None:
+        moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+        for parameter in moved:
+            if "momentum_buffer" not in self.state[parameter]:
+                # Torch's own first step takes the gradient for the velocity, undamped.
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        kept = group["momentum"] != 0  # without it torch has no velocity, and no dampening
+        functional_sgd(
+            moved,
+            [parameter.grad for parameter in moved],
+            [self.state[parameter]["momentum_buffer"] for parameter in moved],
+            fused=group["fused"],
+            # From a GradScaler, which leaves it to a fused optimiser to unscale the gradients or to stand still.
+            grad_scale=getattr(self, "grad_scale", None),
+            found_inf=getattr(self, "found_inf", None),
+            weight_decay=group["weight_decay"],
+            momentum=group["momentum"],
+            lr=-1.0 if kept else group["lr"],
+            dampening=1.0 + group["lr"] if kept else 0.0,
+            nesterov=False,
+            maximize=False,
+        )
+
+
+def _can_be_fused(params: Groups) -> bool:
+    """Whether torch has one kernel for all parameters, exact to the rounding: where they lie, and of their kind."""
+    groups = [group["params"] if isinstance(group, Mapping) else [group] for group in params]
+    places = {parameter.device.type for group in groups for parameter in group}
+    return places <= {"cpu", "cuda"} and all(
+        parameter.is_floating_point() and parameter.layout is torch.strided for group in groups for parameter in group
+    )
 
 
 def rmsprop(
@@ -103,7 +183,8 @@ def adam(
         weight_decay: strength of the L2 penalty, part of the gradient.
     """
     groups = _with_betas(params, beta1, beta2)
-    return torch.optim.Adam(groups, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
+    settings: dict[str, Any] = {"lr": lr, "betas": (beta1, beta2), "eps": eps, "weight_decay": weight_decay}
+    return torch.optim.Adam(groups, fused=_can_be_fused(groups), **settings)
 
 
 def adamw(
@@ -125,7 +206,8 @@ def adamw(
         weight_decay: share of the weights taken away at each step, times the learning rate.
     """
     groups = _with_betas(params, beta1, beta2)
-    return torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
+    settings: dict[str, Any] = {"lr": lr, "betas": (beta1, beta2), "eps": eps, "weight_decay": weight_decay}
+    return torch.optim.AdamW(groups, fused=_can_be_fused(groups), **settings)
 
 
 def _with_betas(params: Groups, beta1: float, beta2: float) -> Groups:

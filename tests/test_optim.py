@@ -1,8 +1,10 @@
 """Optimisers against their formulas, schedules against values worked out by hand."""
 
+import functools
 import math
 import re
 from collections.abc import Callable
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ from torch import nn
 
 from dltk import optim
 from dltk.optim import Constant, Cosine, InverseSqrt, MultiStep, Plateau, Step
+
+Walk = tuple[torch.Tensor, list[torch.Tensor]]
 
 
 @pytest.mark.parametrize(
@@ -66,6 +70,105 @@ def test_sgd_is_the_formula() -> None:
         velocity = 0.9 * velocity + 3 * expected**2 + 0.01 * expected
         expected = expected - 0.1 * velocity
     torch.testing.assert_close(weight.detach(), expected, rtol=0, atol=1e-12)
+
+
+def walked(make: Callable[[list[nn.Parameter]], torch.optim.Optimizer], rates: list[float], dtype: torch.dtype) -> Walk:
+    """Three parameters after a step at each rate, and what the gradients were."""
+    generator = torch.Generator().manual_seed(0)
+    weights = [nn.Parameter(torch.randn(size, dtype=dtype, generator=generator)) for size in (3, 70, 1)]
+    optimizer = make(weights)
+    gradients = []
+    for rate in rates:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        for weight in weights:
+            weight.grad = torch.randn(weight.shape, dtype=dtype, generator=generator)
+        gradients.append(torch.cat([weight.grad.clone() for weight in weights if weight.grad is not None]))
+        optimizer.step()
+    return torch.cat([weight.detach() for weight in weights]), gradients
+
+
+DROP = [0.01] * 6 + [0.001] * 6
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-14), (torch.float32, 1e-6)])
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+@pytest.mark.parametrize("rates", [DROP, [0.01, 0.01, 0.0, 0.0, 0.02]], ids=["drop", "rest"])
+def test_the_update_rule_of_2012(rates: list[float], momentum: float, dtype: torch.dtype, tolerance: float) -> None:
+    """Section 5: v <- 0.9 v - 0.0005 lr w - lr g; w <- w + v."""
+
+    def make(weights: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return optim.sgd([{"params": weights}], lr=1.0, momentum=momentum, weight_decay=5e-4, velocity="steps")
+
+    found, gradients = walked(make, rates, dtype)
+    expected = walked(make, [], dtype)[0].double()
+    velocity = torch.zeros_like(expected)
+    for rate, gradient in zip(rates, gradients, strict=True):
+        velocity = momentum * velocity - 0.0005 * rate * expected - rate * gradient.double()
+        expected = expected + velocity
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=tolerance)
+
+
+def test_the_rule_of_2012_is_the_usual_one_until_the_rate_changes() -> None:
+    def make(velocity: Literal["gradients", "steps"]) -> Callable[[list[nn.Parameter]], torch.optim.Optimizer]:
+        return lambda weights: optim.sgd([{"params": weights}], lr=1.0, momentum=0.9, velocity=velocity)
+
+    for rates, alike in ((DROP[:6], True), (DROP, False)):
+        usual, paper = (walked(make(velocity), rates, torch.float64)[0] for velocity in ("gradients", "steps"))
+        assert torch.allclose(usual, paper, rtol=0, atol=1e-12) == alike
+
+
+def test_a_velocity_of_steps_does_not_look_ahead() -> None:
+    with pytest.raises(ValueError, match="nesterov looks ahead along gradients"):
+        optim.sgd([{"params": [nn.Parameter(torch.ones(1))]}], lr=0.1, momentum=0.9, nesterov=True, velocity="steps")
+
+
+def test_a_velocity_of_steps_survives_a_restart() -> None:
+    weight = nn.Parameter(torch.ones(3))
+
+    def make() -> torch.optim.Optimizer:
+        return optim.sgd([{"params": [weight]}], lr=0.1, momentum=0.9, velocity="steps")
+
+    first = make()
+    weight.grad = torch.tensor([1.0, 2.0, 3.0])
+    first.step()
+    again = make()
+    again.load_state_dict(first.state_dict())
+    weight.grad.zero_()
+    again.step()
+    torch.testing.assert_close(weight.detach(), 1 - 0.1 * (1 + 0.9) * torch.tensor([1.0, 2.0, 3.0]))
+
+
+@pytest.mark.parametrize(
+    ("make", "plain"),
+    [
+        (optim.sgd, torch.optim.SGD),
+        (
+            functools.partial(optim.sgd, momentum=0.9, weight_decay=0.01),
+            functools.partial(torch.optim.SGD, momentum=0.9, weight_decay=0.01),
+        ),
+        (
+            functools.partial(optim.sgd, momentum=0.9, nesterov=True),
+            functools.partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+        ),
+        (functools.partial(optim.adam, weight_decay=0.01), functools.partial(torch.optim.Adam, weight_decay=0.01)),
+        (functools.partial(optim.adamw, weight_decay=0.01), functools.partial(torch.optim.AdamW, weight_decay=0.01)),
+    ],
+)
+def test_one_kernel_for_all_parameters_is_exact(make: Any, plain: Any) -> None:
+    rates = [0.1] * 20
+    fused, _ = walked(lambda weights: make([{"params": weights}], lr=0.1), rates, torch.float32)
+    loops, _ = walked(lambda weights: plain(weights, lr=0.1, foreach=False), rates, torch.float32)
+    assert all(group["fused"] for group in make([{"params": [nn.Parameter(torch.ones(1))]}], lr=0.1).param_groups)
+    torch.testing.assert_close(fused, loops, rtol=1e-6, atol=1e-6)
+
+
+def test_parameters_that_no_kernel_takes_are_moved_all_the_same() -> None:
+    weight = nn.Parameter(torch.ones(2, dtype=torch.complex64))
+    optimizer = optim.sgd([{"params": [weight]}], lr=0.5)
+    weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    assert weight.tolist() == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("name", ["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamw"])

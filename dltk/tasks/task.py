@@ -130,6 +130,11 @@ class Task(lightning.LightningModule):
         assert not gradient_clip_val, (
             "clipping is the recipe's (train.clip_norm), not the Trainer's (gradient_clip_val)"
         )
+        if self.procedure.clip_norm is None and self.procedure.clip_value is None:
+            return
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            scaler.unscale_(optimizer)  # a fused optimiser would do it in its step, when they are clipped already
         if self.procedure.clip_norm is not None:
             self.gradient_norm = nn.utils.clip_grad_norm_(self.parameters(), self.procedure.clip_norm)
         if self.procedure.clip_value is not None:

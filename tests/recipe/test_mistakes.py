@@ -42,7 +42,8 @@ UNKNOWN = {
     "data.image_sise=4": "no setting 'image_sise' in Flags. Did you mean 'image_size'?",
     "data.worker=4": "no setting 'worker' in Flags. Did you mean 'workers'?",
     "optimizer.momentun=0.9": "no setting 'momentun' in sgd. Did you mean 'momentum'?",
-    "optimizer.params=1": "no setting 'params' in sgd. Choices: groups, lr, momentum, weight_decay, nesterov.",
+    "optimizer.params=1": "no setting 'params' in sgd. Choices: groups, lr, momentum, weight_decay, nesterov, "
+    "velocity.",
     "schedule.fator=1": "no setting 'fator' in MultiStep. Did you mean 'factor'?",
     "data.augment.strenght=1": "no setting 'strenght' in Shake. Did you mean 'strength'?",
     "init=[{form: x}]": None,

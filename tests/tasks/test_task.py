@@ -5,6 +5,7 @@ from typing import Any
 import lightning
 import pytest
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 
 from dltk.data.datamodule import DataModule
@@ -31,7 +32,9 @@ class Patterns:
         return {"image": self.images[number], "target": number % 3}
 
 
-def trained(steps: int = 5, accumulate: int = 1, broken: tuple[int, ...] = (), **procedure: Any) -> Classification:
+def trained(
+    steps: int = 5, accumulate: int = 1, broken: tuple[int, ...] = (), plugins: Any = None, **procedure: Any
+) -> Classification:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 3))
 
@@ -44,6 +47,7 @@ def trained(steps: int = 5, accumulate: int = 1, broken: tuple[int, ...] = (), *
         accelerator="cpu",
         max_steps=steps,
         accumulate_grad_batches=accumulate,
+        plugins=plugins,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -66,6 +70,13 @@ def test_clipping_is_of_the_global_batch() -> None:
     one, many = trained(clip_norm=0.05), trained(clip_norm=0.05, accumulate=4)
     torch.testing.assert_close(weights(many), weights(one), rtol=0, atol=1e-6)
     assert not torch.allclose(weights(one), weights(trained())), "clipping must have struck"
+
+
+@pytest.mark.parametrize("clip", [{"clip_norm": 0.05}, {"clip_value": 0.02}], ids=str)
+def test_clipping_is_of_the_gradient_not_of_its_multiple_that_half_precision_wants(clip: dict[str, float]) -> None:
+    half = trained(plugins=MixedPrecision("16-mixed", "cpu"), **clip)
+    torch.testing.assert_close(weights(half), weights(trained(**clip)), rtol=0, atol=2e-4)
+    assert not torch.allclose(weights(half), weights(trained(steps=0)), rtol=0, atol=5e-3), "the weights have moved"
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
