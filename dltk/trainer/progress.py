@@ -7,11 +7,13 @@ from typing import Any
 from lightning import Callback, Trainer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 
 from dltk.tasks.task import Task
 
 SHOWN = ("train/loss", "train/top1_error", "val/top1_error", "time/samples_per_second")
+BETWEEN_REFRESHES = 0.25  # seconds between two pictures of the bar
 
 
 class Display(Callback):
@@ -46,22 +48,33 @@ class Display(Callback):
         self._started = self._shown_at = time.monotonic()
         self._first = task.step
         if trainer.is_global_zero and self.console.is_terminal:
-            self._bar = Progress(
-                TextColumn("step"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[numbers]}"),
-                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=self.console,
-            )  # fmt: skip
-            self._row = self._bar.add_task("train", total=self.total, completed=task.step, numbers="")
+            # It is drawn from here: rich's own thread would take the interpreter from the training ten times a second.
+            count, left = (
+                TextColumn(text, table_column=Column(min_width=width))
+                for text, width in (
+                    ("{task.completed}/{task.total}", 2 * len(str(self.total)) + 1),
+                    ("left {task.fields[left]}", len("left 0:00:00")),
+                )
+            )
+            columns = count, BarColumn(None), left, TextColumn("{task.fields[numbers]}")
+            self._bar = Progress(*columns, console=self.console, auto_refresh=False, expand=True)
+            self._row = self._bar.add_task("train", total=self.total, completed=task.step, left="-:--:--", numbers="")
             self._bar.start()
 
     def on_train_batch_end(self, trainer: Trainer, task: Task, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Move on; the display refreshes itself ten times a second."""
-        if not trainer.is_global_zero:
-            return
-        step = batch["info"].step + 1
+        """Move on, now and then."""
+        now, step = time.monotonic(), batch["info"].step + 1
+        between = self.seconds_between_lines if self._bar is None else BETWEEN_REFRESHES
+        due = now - self._shown_at >= between or (step == self.total and self._bar is not None)
+        if due and trainer.is_global_zero:
+            self._shown_at = now
+            self._show(step)
+
+    def _show(self, step: int) -> None:
         if self._bar is not None:
-            self._bar.update(self._row, completed=step, numbers=self._numbers())
-        elif time.monotonic() - self._shown_at >= self.seconds_between_lines:
-            self._shown_at = time.monotonic()
+            left, numbers = self._left(step), self._numbers()
+            self._bar.update(self._row, completed=step, refresh=True, left=left, numbers=numbers)
+        else:
             self.say(f"step {step}/{self.total}  {self._numbers()}  left {self._left(step)}")
 
     def teardown(self, trainer: Trainer, task: Task, stage: str) -> None:
