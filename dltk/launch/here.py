@@ -354,6 +354,8 @@ def _changes(folder: RunFolder, wanted: Recipe, extend: bool) -> dict[str, Any]:
     frozen = recipe.thaw(folder.path / "recipe.yaml")
     changed = {}
     for key, old, new in recipe.difference(frozen.settings, wanted.settings):
+        if key not in frozen.origin and wanted.origin.get(key) == "default":
+            continue  # a setting that dltk did not have when the run began
         if recipe.harmless(key):
             changed[key] = new
         elif not (extend and key in LENGTHS):

@@ -1,6 +1,7 @@
 """Other settings for a run that exists: taken where they cannot change the result, else refused with the remedy."""
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,16 @@ def test_what_cannot_change_it_is_taken(plain: Path) -> None:
     harmless = {"data.workers": 1, "launch.devices": 2, "log.every_steps": 3, "checkpoint.keep_last": 4}
     folder, changed = here.open_run([plain, *(f"{key}={value}" for key, value in harmless.items())])
     assert (folder.path, changed) == (plain, harmless)
+
+
+def test_a_run_goes_on_under_a_dltk_that_has_more_settings(plain: Path, tmp_path: Path) -> None:
+    older = Path(shutil.copytree(plain, tmp_path / "older"))
+    text = (older / "recipe.yaml").read_text()
+    assert "\n  velocity: gradients\n" in text
+    (older / "recipe.yaml").write_text(text.replace("\n  velocity: gradients\n", "\n"))
+    folder, changed = here.open_run([older])
+    assert (folder.path, changed) == (older, {})
+    assert "optimizer.velocity: this run was begun with None, not 'steps'" in refused(older, "optimizer.velocity=steps")
 
 
 def test_forks(workshop: Workshop, plain: Path) -> None:
