@@ -124,7 +124,8 @@ def _show(asked: "Asked", result: dict[str, Any]) -> None:
         f"{asked.runs[0] if not members else 'ensemble'}: {result['split']}, "
         f"{result['protocol']}, {result['samples']:,} samples, {which}"
     )
-    columns = ["metric", *(f">{_short(one['run'])}" for one in members), ">value" if not members else ">ensemble"]
+    names = _names([Path(one["run"]) for one in members])
+    columns = ["metric", *(f">{name}" for name in names), ">ensemble" if members else ">value"]
     rows = [
         (name, *(terminal.number(one["metrics"].get(name)) for one in members), terminal.number(value))
         for name, value in result["metrics"].items()
@@ -138,8 +139,12 @@ def _show(asked: "Asked", result: dict[str, Any]) -> None:
         terminal.say(path)
 
 
-def _short(run: str) -> str:
-    return terminal.plain(Path(run).name)
+def _names(runs: Sequence[Path]) -> list[str]:
+    """The runs' names, with their recipes' where two are called the same."""
+    short = [terminal.plain(run.absolute().name) for run in runs]
+    if len(set(short)) == len(short):
+        return short
+    return [terminal.plain(f"{run.absolute().parent.name}/{run.absolute().name}") for run in runs]
 
 
 def _verdict(asked: "Asked", result: dict[str, Any]) -> list[str]:

@@ -53,8 +53,8 @@ class Asked:
 
     def to_json(self) -> str:
         """As `from_json` reads it."""
-        plain = {"runs": [str(path.absolute()) for path in self.runs], "changes": list(self.changes)}
-        keep = None if self.keep is None else str(self.keep.absolute())
+        plain = {"runs": [str(path) for path in self.runs], "changes": list(self.changes)}
+        keep = None if self.keep is None else str(self.keep)
         return to_json(plain | {"split": self.split, "checkpoint": self.checkpoint, "protocol": str(self.protocol),
                                 "keep": keep})  # fmt: skip
 
