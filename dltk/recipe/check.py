@@ -268,7 +268,7 @@ def _chosen_from(draft: Draft, section: str, given: Mapping[str, Any], notes: li
 def _refuse_misnamed(draft: Draft, section: str, given: Mapping[str, Any]) -> None:
     selector = SELECTORS[section]
     close = get_close_matches(selector, given, n=1)
-    if close:
+    if close and selector not in given:
         raise draft.error(
             f"{section}.{close[0]}", f"no setting '{close[0]}' in {section}", f"Did you mean '{selector}'?"
         )
@@ -320,9 +320,10 @@ def _optimizer(draft: Draft, task: str, notes: list[str]) -> tuple[dict[str, Any
     if optimizer is None:
         raise draft.error("optimizer", "this section is missing", "Add `optimizer: {name: sgd, lr: NUMBER}`.")
     optimizer["groups"] = _groups(draft, optimizer["name"], optimizer["groups"], notes)
-    if _section(draft, "schedule") is None:
-        return optimizer, _chosen_from(draft, "schedule", {"name": "constant"}, notes)
-    return optimizer, _chosen(draft, "schedule", notes)
+    schedule = _section(draft, "schedule") or {}
+    _refuse_misnamed(draft, "schedule", schedule)
+    # Without a name it is constant: so an overlay can ask for a warm-up of any recipe.
+    return optimizer, _chosen_from(draft, "schedule", {"name": "constant", **schedule}, notes)
 
 
 def _groups(draft: Draft, name: str, groups: list[dict[str, Any]], notes: list[str]) -> list[dict[str, Any]]:

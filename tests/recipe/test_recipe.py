@@ -265,6 +265,29 @@ def test_frozen_recipes_of_all_that_is_shipped(tmp_path: Path) -> None:
         assert loaded.notes == ()
 
 
+PLACES = [path for path in recipe.overlays() if path.stem != "large_batch"]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda path: path.stem)
+def test_a_place_changes_no_result_of_any_recipe(place: Path) -> None:
+    for path in recipe.recipes():
+        alone, there = quick(path), quick(path, place)
+        changed = [key for key, _, _ in recipe.difference(alone.settings, there.settings)]
+        assert all(map(recipe.harmless, changed)), path
+        assert there.notes == ()
+
+
+def test_a_large_batch_fits_every_recipe_that_steps_by_epochs() -> None:
+    larger = recipe.find("large_batch")
+    for path in recipe.recipes():
+        plain = quick(path)
+        if not plain["optimizer"] or plain["train"]["epochs"] is None:
+            with pytest.raises(RecipeError):
+                quick(path, larger)
+            continue
+        assert quick(path, larger)["batch"]["global"] == 8 * plain["batch"]["global"], path
+
+
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | words
 values = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3))
