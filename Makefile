@@ -7,6 +7,8 @@ SEEDS ?= 5
 
 DLTK = $(VENV)/bin/dltk
 PY = $(VENV)/bin/python
+# A process of tests for each core, a file of tests in one of them: its runs are shared.
+PARALLEL = -n logical --maxprocesses 8 --dist loadfile
 READY = $(PYTHON) -I dltk/bootstrap.py --venv "$(VENV)"
 
 .PHONY: help quickstart test lint format bench claims readme clean
@@ -27,7 +29,7 @@ quickstart:
 
 test:
 	@$(READY) test
-	@$(PY) -m pytest -m "not cluster and not gpu and not long"
+	@$(PY) -m pytest $(PARALLEL) -m "not cluster and not gpu and not long"
 
 lint:
 	@$(READY) test
