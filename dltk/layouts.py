@@ -53,8 +53,7 @@ def translated(found: Mapping[str, Tensor], architecture: str, layout: str, wher
     Raises:
         LaunchError: there is no such network of theirs that is the same, or the tensors are another network's.
     """
-    if architecture not in CONFIGURATION:
-        raise _refusal(architecture)
+    require_same(architecture)
     normalised = next((name for name in found if name.endswith("running_mean")), None)
     if normalised is not None:
         what = f"has batch normalisation ({normalised.removesuffix('.running_mean')}), which {architecture} has not"
@@ -67,6 +66,16 @@ def translated(found: Mapping[str, Tensor], architecture: str, layout: str, wher
         ours: found[theirs].flatten(1) if ours.startswith("fc") and ours.endswith("weight") else found[theirs]
         for theirs, ours in names.items()
     }
+
+
+def require_same(architecture: str) -> None:
+    """Refuse a network that the other libraries do not have, layer by layer.
+
+    Raises:
+        LaunchError: with the reason.
+    """
+    if architecture not in CONFIGURATION:
+        raise _refusal(architecture)
 
 
 def _names(architecture: str, layout: str) -> Iterator[tuple[str, str]]:

@@ -134,7 +134,7 @@ def _announce(folder: "RunFolder", changed: Mapping[str, Any]) -> None:
     begins = f"from step {int(restart.name.removeprefix('step-')):,}" if restart else "from the beginning"
     rows = {
         "network": f"{name}, {count(make_model(name, model)):,} trainable parameters",
-        "data": f"{settings['data']['name']}, {_data_text(facts)}",
+        "data": f"{settings['data']['name']}, {_data_text(facts, model.get('num_classes'))}",
         "length": f"{length_text(settings, steps)}, {begins}",
         "batch": batch_text(settings, world),
         "device": f"{accelerator}, {world} process{'es' if world != 1 else ''}, {settings['train']['precision']}",
@@ -147,9 +147,13 @@ def _announce(folder: "RunFolder", changed: Mapping[str, Any]) -> None:
     terminal.show(grid)
 
 
-def _data_text(facts: "Facts") -> str:
+def _data_text(facts: "Facts", outputs: int | None = None) -> str:
+    """The data's sizes; what of the folder is left out; classes of the network that the data do not have."""
     files = "file that is no picture" if facts.ignored == 1 else "files that are no pictures"
-    return sizes_text(facts.sizes) + (f"; {facts.ignored:,} {files} left out" if facts.ignored else "")
+    said = [sizes_text(facts.sizes), *([f"{facts.ignored:,} {files} left out"] if facts.ignored else [])]
+    if facts.classes and outputs and outputs > facts.classes:
+        said.append(f"{facts.classes:,} classes, of the network's {outputs:,}")
+    return "; ".join(said)
 
 
 def _changed(settings: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dltk.errors import DataError
 
@@ -174,4 +174,5 @@ def _opened(data: bytes) -> Any:
 
 
 def _damaged(error: Exception) -> DataError:
-    return DataError("", "", f"cannot be read as a picture ({type(error).__name__}: {error})")
+    why = "no known format" if isinstance(error, UnidentifiedImageError) else f"{type(error).__name__}: {error}"
+    return DataError("", "", f"cannot be read as a picture ({why})")

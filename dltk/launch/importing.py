@@ -12,7 +12,7 @@ from dltk import recipe
 from dltk.assemble import build_task
 from dltk.data.shards.source import fetch, is_local
 from dltk.errors import LaunchError
-from dltk.layouts import LAYOUTS, translated
+from dltk.layouts import LAYOUTS, require_same, translated
 from dltk.run.folder import RunFolder
 from dltk.weights import misfits, read_weights
 
@@ -37,6 +37,7 @@ def import_weights(
         LaunchError: the file is missing, has another hash, or holds another network's weights.
         RecipeError: a setting is wrong.
     """
+    require_same(architecture)
     with _local(source, sha256) as path:
         found, digest = read_weights(path)
     weights = translated(found, architecture, layout, source)

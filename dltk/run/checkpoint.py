@@ -249,11 +249,22 @@ def load_file(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise LaunchError(path, "", "no such file", "Give a file saved by torch, or a run.") from error
     except Exception as error:  # torch raises whatever the bytes provoke
-        what = f"cannot be loaded as plain data: {str(error).strip().splitlines()[0][:200] if str(error) else 'empty'}"
+        what = f"cannot be loaded as plain data: {_why(error)}"
         raise LaunchError(path, "", what, "Only tensors and plain Python types are loaded; nothing was run.") from error
     if not isinstance(state, dict):
         raise LaunchError(path, "", f"holds a {type(state).__name__}, not a dict", "Give a file with a state_dict.")
     return state
+
+
+def _why(error: Exception) -> str:
+    """What torch found wrong, without its advice to load the file all the same."""
+    text = str(error).strip()
+    wanted = re.search(r"GLOBAL ([\w.]+)", text)
+    if wanted:
+        return f"it asks for {wanted[1]}, which is code"
+    if not text or "weights_only" in text:
+        return "it is empty, or was not saved by torch"
+    return text.splitlines()[0].split(". ")[0][:200].rstrip(".")
 
 
 class _HashedFile(io.RawIOBase):

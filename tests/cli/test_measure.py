@@ -83,7 +83,7 @@ def test_predict_names_a_file_that_is_no_picture(dltk: Command, trained: Trained
     (tmp_path / "letter.png").write_text("Dear Sir")
     said = dltk("predict", trained.path, tmp_path / "letter.png")
     assert said.code == 2
-    assert "letter.png: cannot be read as a picture" in said.err
+    assert "letter.png: cannot be read as a picture (no known format)" in said.err
     said = dltk("predict", trained.path, tmp_path / "none.png")
     assert (said.code, said.err) == (2, f"{tmp_path / 'none.png'}: no such file. Check its name and folder.\n")
 

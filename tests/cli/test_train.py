@@ -187,6 +187,8 @@ def test_what_the_recipe_says_is_printed(
 def test_files_that_are_no_pictures_are_counted() -> None:
     assert train._data_text(Facts({"train": 7}, 2, (1, 8, 8))) == "train 7"
     assert train._data_text(Facts({"train": 7}, 2, (1, 8, 8), 3)) == "train 7; 3 files that are no pictures left out"
+    assert train._data_text(Facts({"train": 7}, 2, (1, 8, 8)), 2) == "train 7"
+    assert train._data_text(Facts({"train": 7}, 2, (1, 8, 8)), 1000) == "train 7; 2 classes, of the network's 1,000"
 
 
 @pytest.mark.usefixtures("signals")

@@ -48,7 +48,7 @@ def read_set(folder: Path) -> ShardSet:
         found = ShardSet(**{key: value for key, value in said.items() if key != "format"})
         _require_kinds(found)
     except FileNotFoundError:
-        remedy = "Set data_dir to the folder that holds it, or make it: `dltk data prepare --help`."
+        remedy = "Set data_dir to the folder that holds it, or make it with `dltk data prepare` (`dltk data list`)."
         raise DataError(folder, "data.folder", "holds no set of shards", remedy) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(path, "", f"is no description of a set ({error})", "Prepare the set again.") from None
