@@ -127,8 +127,9 @@ class Index:
         if not is_local(self.root):
             return f"{self.root.rstrip('/')}/{name}"
         # As written: a link inside of the set was made by whoever may do that here.
-        path = os.path.normpath(self.folder.absolute() / self.root / name)
-        if not self._made_here and not Path(path).is_relative_to(self.folder.absolute().parent.parent):
+        here = Path(os.path.normpath(self.folder.absolute()))  # the folder may be written as `../data/…`
+        path = os.path.normpath(here / self.root / name)
+        if not self._made_here and not Path(path).is_relative_to(here.parent.parent):
             what = f"it came from elsewhere, and names {path}, which is outside of the set's folder"
             raise DataError(self.folder, "index.json", what, "Where that is right, make the index again here.")
         return path

@@ -364,3 +364,11 @@ def test_shards_outside_of_the_set_are_read_where_their_index_was_made(packed: P
 def test_a_set_may_be_moved_with_its_shards(packed: Path, tmp_path: Path) -> None:
     shutil.copytree(packed, tmp_path / "elsewhere" / "photos")
     assert opened(tmp_path / "elsewhere" / "photos").fields(3) == opened(packed).fields(3)
+
+
+def test_a_set_is_read_by_any_way_of_writing_its_folder(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(packed / "train")
+    for folder in (Path("..", "..", packed.name), Path("..", "train", ".."), Path("index", "..", "..")):
+        written = Shards("train", str(folder), folder=".", image_size=48)
+        assert written.fields(3) == opened(packed).fields(3)
+        assert Index(folder / "train" / "index").url(0) == opened(packed).index.url(0)
