@@ -24,6 +24,7 @@ from dltk.trainer.recorder import Listener, Recorder
 from dltk.trainer.signals import Signals
 from dltk.trainer.stopping import Stopping
 from dltk.trainer.stopwatch import Stopwatch
+from dltk.trainer.utilisation import Utilisation
 from dltk.trainer.validating import Validating
 
 
@@ -80,12 +81,14 @@ def make_trainer(
     display = Display(data.total_steps)
     stopwatch = Stopwatch()
     stopping = Stopping(signals, run)
+    utilisation = Utilisation(train.precision, compiled=train.compile)
     recorder = Recorder(
         run,
         every=log.every_steps,
         total=data.total_steps,
         position=data.position,
         stopwatch=stopwatch,
+        utilisation=utilisation,
         listeners=[display.hear, *listeners],
         say=display.say,
     )
@@ -98,6 +101,7 @@ def make_trainer(
         stopping,
         Options(),
         *([Average(train.ema)] if train.ema is not None else []),
+        utilisation,
         recorder,
         Validating(lambda step: next_validation(data, train.validate_every, step), recorder),
         display,

@@ -17,6 +17,7 @@ from dltk.data.loader import Digest
 from dltk.run.folder import RunFolder
 from dltk.tasks.task import Task
 from dltk.trainer.stopwatch import Stopwatch
+from dltk.trainer.utilisation import Utilisation
 
 
 class NotFiniteError(ArithmeticError):
@@ -38,6 +39,7 @@ class Recorder(Callback):
         position: step to (epoch, samples of it).
         samples: step to samples consumed since the run began.
         stopwatch: where the time goes.
+        utilisation: which share of the devices' arithmetic is used.
         listeners: who else hears of each line.
         say: prints one line.
     """
@@ -50,11 +52,12 @@ class Recorder(Callback):
         total: int,
         position: Callable[[int], tuple[int, int]],
         stopwatch: Stopwatch,
+        utilisation: Utilisation,
         listeners: list[Listener],
         say: Callable[[str], None],
     ) -> None:
         self.run, self.every, self.total, self.position = run, every, total, position
-        self.stopwatch, self.listeners, self.say = stopwatch, listeners, say
+        self.stopwatch, self.utilisation, self.listeners, self.say = stopwatch, utilisation, listeners, say
         self.digest = Digest()
         self.validated_step = -1
         self.seen = 0  # samples consumed since the run began
@@ -170,7 +173,10 @@ class Recorder(Callback):
             metrics["train/lr"] = rates[0]
         if task.gradient_norm is not None:
             metrics["train/gradient_norm"] = float(task.gradient_norm)
-        metrics["time/samples_per_second"] = (self.seen - self._seen_at_line) / seconds
+        metrics["time/samples_per_second"] = rate = (self.seen - self._seen_at_line) / seconds
+        share = self.utilisation.share(rate, trainer.world_size)
+        if share is not None:
+            metrics["time/mfu"] = share
         metrics |= {f"time/{part}": spent / seconds for part, spent in parts.items()}
         self._write(trainer, step, metrics | {"data/digest": self.digest.agreed(trainer.world_size)})
         self._remedy(metrics["time/data_wait"], trainer)
