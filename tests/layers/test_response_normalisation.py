@@ -104,6 +104,18 @@ def test_blocks_of_any_size_give_the_same(block, layout, monkeypatch):
     torch.testing.assert_close(y.grad, x.grad, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("settings", [{}, {"groups": 2}, {"size": 11}, {"beta": 0.5, "size": 3}])
+def test_in_one_step_as_in_several(settings, layout, monkeypatch):
+    x, y = (maps(5, 6, 5, 3, layout=layout).requires_grad_() for _ in range(2))
+    several = ResponseNormalisation(**settings)(x)
+    several.sum().backward()
+    monkeypatch.setattr(response_normalisation, "_in_cache", lambda _: False)  # as on a GPU, or compiled
+    one = ResponseNormalisation(**settings)(y)
+    one.sum().backward()
+    torch.testing.assert_close(one, several, rtol=1e-13, atol=0)
+    torch.testing.assert_close(y.grad, x.grad, rtol=1e-12, atol=1e-14)
+
+
 def test_groups_change_the_two_maps_on_each_side_of_the_cut():
     x = maps(2, 12, 4, 3)
     changed = (ResponseNormalisation()(x) != ResponseNormalisation(groups=2)(x)).any(3).any(2).any(0)  # (12,)
