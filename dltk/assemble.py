@@ -33,7 +33,7 @@ def build(*sources: Any) -> tuple[Task, DataModule]:
     Raises:
         RecipeError: a setting is wrong; the message says which, where, and what to do.
     """
-    settings = recipe.load(*sources).settings
+    settings = recipe.resolve_place(recipe.load(*sources).settings)
     return build_task(settings), build_data(settings)
 
 

@@ -42,6 +42,12 @@ def test_a_bare_trainer_takes_the_same_steps(tmp_path: Path) -> None:
     torch.testing.assert_close(vector(task.model), vector(dltk.load(run, "last").model), rtol=0, atol=0)
 
 
+def test_settings_of_a_place_are_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLTK_TEST_DATA", "/data")
+    (tmp_path / "place.yaml").write_text("place: true\ndata_dir: ${oc.env:DLTK_TEST_DATA}/sets\n")
+    assert dltk.build(DIGITS, tmp_path / "place.yaml")[1].data_dir == "/data/sets"
+
+
 def test_training_loading_and_finding_runs(tmp_path: Path) -> None:
     run = dltk.train(DIGITS, f"runs_dir={tmp_path}", "run=one")
     assert run.status == "done"

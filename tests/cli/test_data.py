@@ -405,6 +405,19 @@ def test_bench(by_class: Path, dltk: Command) -> None:
     assert answer["cores_needed"] > 0
 
 
+def test_data_lie_where_the_environment_says(
+    by_class: Path, tmp_path: Path, dltk: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DLTK_TEST_DATA", str(by_class.parent))
+    (tmp_path / "place.yaml").write_text("place: true\ndata_dir: ${oc.env:DLTK_TEST_DATA}\n")
+    here = [*of_shards(by_class)[:-1], str(tmp_path / "place.yaml")]
+    said = dltk("data", "order", *here, "--batches", 1)
+    assert said.code == 0, said.err
+    assert len(said.out.splitlines()) == 32
+    said = dltk("data", "bench", *here, "--seconds", 0.1, "--workers", 0, "--json")
+    assert said.code == 0, said.err
+
+
 # prepare
 
 
@@ -439,6 +452,7 @@ def test_prepare_goes_where_data_lie(tmp_path: Path, dltk: Command, monkeypatch:
         (["pack", "text", "--source", ".", "--to", "x"], "--source: 1 given, text needs 2."),
         (["index", "nowhere-{00..03}.tar"], "nowhere-00.tar: no such shard. Check the path and its numbers."),
         (["index", "https://example.org/a.tar"], "--to: is missing, and the shards are not on this machine."),
+        (["index", ".", "--classes", "nowhere"], "nowhere: --classes: cannot be read ([Errno 2] No such file"),
         (["verify", "nowhere"], "nowhere: no such folder. `dltk data list` shows the sets of a data folder."),
         (["verify", "."], ".: holds no index. Make one: `dltk data index SHARDS`."),
         (["show", "nowhere"], "nowhere: no such folder."),

@@ -46,7 +46,8 @@ def bench(
     from dltk.data.datamodule import cores
 
     torch.set_num_threads(1)  # as in a worker
-    settings = recipe.load(*sources, "train.epochs=null", "train.steps=1000000000").settings
+    loaded = recipe.load(*sources, "train.epochs=null", "train.steps=1000000000")
+    settings = recipe.resolve_place(loaded.settings)
     tried = sorted(set(workers or (0, 1, 2, cores() // 2, cores())))
     data = build_data(settings, whole_run=True)
     found = measure(data, seconds=seconds, workers=tried, say=_quiet if as_json else _tell)

@@ -6,6 +6,7 @@ import typer
 
 from dltk.cli import terminal
 from dltk.cli.data.progress import bar
+from dltk.errors import DataError
 
 commands = typer.Typer()
 
@@ -27,14 +28,13 @@ def index(
     """Index existing WebDataset shards: read each once, change none."""
     from dltk.data.shards.build import build
     from dltk.data.shards.source import expand, is_local
-    from dltk.errors import DataError
 
     urls = [url for pattern in shards for url in expand(pattern)]
     if to is None:
         if not is_local(urls[0]):
             raise DataError(urls[0], "--to", "is missing, and the shards are not on this machine", "Give --to FOLDER.")
         to = Path(urls[0]).parent / "index"
-    names = None if classes is None else classes.read_text(encoding="utf-8").splitlines()
+    names = None if classes is None else _names(classes)
     with bar("shards", len(urls), as_json) as tell:
         made = build(
             urls,
@@ -49,3 +49,11 @@ def index(
         terminal.emit({"index": str(to), "shards": len(urls), "samples": made.total, "hash": made.hash})
         return
     terminal.say(f"{to}: {made.total:,} samples in {len(urls):,} shard(s), {', '.join(made.fields)}; hash {made.hash}")
+
+
+def _names(path: Path) -> list[str]:
+    """The lines of a file."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(path, "--classes", f"cannot be read ({error})", "Name a text file in UTF-8.") from None

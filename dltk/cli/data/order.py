@@ -47,7 +47,7 @@ def _data(sources: list[str]) -> "DataModule":
     from dltk import recipe
     from dltk.assemble import build_data
 
-    return build_data(recipe.load(*sources).settings, whole_run=True)
+    return build_data(recipe.resolve_place(recipe.load(*sources).settings), whole_run=True)
 
 
 def _rows(data: "DataModule", epoch: int, world: int, workers: int, limit: int | None) -> Iterator[tuple[Any, ...]]:
