@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 RECIPE ?= recipes/lenet5_mnist5000.yaml
-SEEDS ?= 5
+SEEDS ?=
 
 DLTK = $(VENV)/bin/dltk
 PY = $(VENV)/bin/python
@@ -19,7 +19,8 @@ help:
 	@echo "make lint         ruff, formatting, mypy, the floors of imports"
 	@echo "make format       rewrite the files as ruff wants them"
 	@echo "make bench        measure speed and print it"
-	@echo "make claims       train every recipe with $(SEEDS) seeds and record the results"
+	@echo "make claims       train every recipe with the seeds that its claim needs and record the results; DLTK_DATA is the"
+	@echo "                  folder of the sets icons and rendered, which dltk data prepare makes"
 	@echo "make readme       write the README's tables from the catalogue and the results"
 	@echo "make clean        remove what these commands made, but no run"
 
@@ -49,7 +50,7 @@ bench:
 
 claims:
 	@$(READY)
-	@PYTHONPATH=. $(PY) tests/claims/record.py --seeds $(SEEDS) recipes/*.yaml
+	@PYTHONPATH=. $(PY) tests/claims/record.py $(if $(SEEDS),--seeds $(SEEDS)) recipes/*.yaml
 
 readme:
 	@$(READY) test

@@ -7,7 +7,8 @@ import pytest
 
 from dltk import recipe
 from dltk.run.claim import Claim, verdict
-from tests.claims.record import counted, out_of_date, results
+from dltk.run.protocol import KINDS, Protocol
+from tests.claims.record import compared, counted, groups, others, out_of_date, results
 
 
 def measured() -> list[Path]:
@@ -32,6 +33,17 @@ def test_record_belongs_to_the_recipe(path: Path) -> None:
     assert record["protocol"] == claim.protocol
     assert record["metric"] == claim.metric
     assert verdict(list(record["values"].values()), claim).text == "PASS"
+
+
+def test_other_protocols_were_measured_on_the_runs_of_the_record() -> None:
+    measured_otherwise = [(one, name, found) for one in results().values() for name, found in others(one)]
+    assert measured_otherwise
+    for one, name, found in measured_otherwise:
+        protocol = Protocol.read(name)
+        assert protocol is not None
+        assert protocol.kind in KINDS
+        assert list(found["values"]) == [",".join(seeds) for seeds in groups(list(one["values"]), protocol.members)]
+        assert compared(found["values"], one["values"]).items() <= found.items()
 
 
 def test_a_change_makes_a_record_stale_and_a_new_default_does_not() -> None:

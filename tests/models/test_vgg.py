@@ -177,6 +177,17 @@ def test_glorot_keeps_the_scores_of_a_deep_network_in_reach():
     assert spread["normal"] > 1000
 
 
+def test_he_keeps_the_signals_of_a_narrow_form_and_glorot_lets_them_fade():
+    x = images(8, 3, 64, 64)
+    spread = {}
+    for first_weights in ("glorot", "he"):
+        torch.manual_seed(0)
+        model = VGG16(num_classes=10, image=[3, 64, 64], narrow=8, first_weights=first_weights).eval()
+        with torch.no_grad():
+            spread[first_weights] = model(x.float()).std(0).mean().item()  # over the images
+    assert spread["he"] > 100 * spread["glorot"]
+
+
 @pytest.mark.parametrize(("kind", "name"), [(VGG13, "vgg13"), (VGG16, "vgg16"), (VGG19, "vgg19"), (VGG16C, "vgg16")])
 def test_deeper_networks_start_from_four_convolutions_and_the_full_layers_of_a(kind, name, tmp_path: Path):
     """By the `init` of the recipes, as section 3.1 has it."""

@@ -63,7 +63,10 @@ class Shards(Pictures):
         if lanes < 1 or window < 1:
             raise DataError("", "data.lanes" if lanes < 1 else "data.window", "is less than 1", "Set at least 1.")
         if data_dir is None:
-            raise DataError("", "data_dir", "is not set", "Set data_dir=FOLDER or DLTK_DATA.")
+            remedy = (
+                f"Set data_dir=FOLDER or DLTK_DATA to where '{folder}' lies, or make it: `dltk data prepare --help`."
+            )
+            raise DataError("", "data_dir", "is not set", remedy)
         self.frame = Frame(image_size, resize, channels, max_pixels)
         self.index = index_of(Path(data_dir, folder), split)
         self.lanes, self.window = lanes, window
