@@ -53,7 +53,9 @@ def train(
     if sources and (Path("runs") / sources[0] / "recipe.yaml").is_file():
         sources = [str(Path("runs") / sources[0]), *sources[1:]]
     if fork is not None:
-        parent, at, step = fork.partition("@")
+        parent, at, step = fork.rpartition("@")
+        if not at or not step.isdecimal():  # no step; an @ may be of the path
+            parent, at, step = fork, "", ""
         fork = f"{find_run(parent).path}{at}{step}"
     if profile:
         sources = [*sources, "log.profile=true"]
@@ -179,7 +181,7 @@ def _conclude(folder: "RunFolder", changed: Mapping[str, Any], code: ExitCode) -
     else:
         attempts = folder.ledger.attempts()
         reason = attempts[-1]["reason"] if attempts else "unknown"
-        terminal.note(f"not finished: {reason}. Go on with: dltk train {folder.path}")
+        terminal.note(f"not finished: {str(reason).rstrip('.')}. Go on with: dltk train {folder.path}")
     terminal.say(folder.path)
 
 

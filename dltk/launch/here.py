@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from dltk import recipe
 from dltk.errors import DltkError, ExitCode, LaunchError
 from dltk.launch.rank import FINE, End
 from dltk.recipe import Recipe
-from dltk.run.atomic import replace_file
+from dltk.run.atomic import refusing, replace_file
 from dltk.run.folder import RunFolder
 from dltk.trainer.signals import Signals, blocked
 
@@ -393,26 +394,72 @@ def _fork(parent_text: str, sources: list[Any]) -> RunFolder:
     if not at or not step.isdecimal():
         path, step = parent_text, ""
     parent = _opened(Path(path))
-    directory = parent.checkpoints.at(int(step)) if step else parent.checkpoints.newest()
-    for warning in parent.checkpoints.warnings:
-        _note(warning)
-    if directory is None:
-        raise LaunchError(path, "fork", "the run has no sound checkpoint", "Train it first, or begin without --fork.")
     begins_with_recipe = bool(sources) and "=" not in str(sources[0])
     own: list[Any] = [] if begins_with_recipe else [parent.path / "recipe.yaml", "run=null"]
     wanted = recipe.load(*own, *sources)
     settings = wanted.settings
     _require_same_state(parent, settings)
-    folder = RunFolder.create(
-        Path(settings["runs_dir"]),
-        wanted.name,
-        settings,
-        run=settings["run"],
-        text=recipe.freeze(wanted),
-        parent=f"{parent.path}@{_step(directory)}",
-    )
-    shutil.copytree(directory, folder.checkpoints.path / directory.name)
+    with _copied(parent, int(step) if step else None, Path(settings["runs_dir"])) as checkpoint:
+        folder = RunFolder.create(
+            Path(settings["runs_dir"]),
+            wanted.name,
+            settings,
+            run=settings["run"],
+            text=recipe.freeze(wanted),
+            parent=f"{parent.path}@{_step(checkpoint)}",
+        )
+        folder.checkpoints.path.mkdir()
+        checkpoint.rename(folder.checkpoints.path / checkpoint.name)
     return folder
+
+
+@contextlib.contextmanager
+def _copied(parent: RunFolder, step: int | None, place: Path) -> Iterator[Path]:
+    """A copy of a run's checkpoint, in a hidden folder: there is no new run before it is whole.
+
+    Args:
+        parent: the run, which may be in training, and then removes old checkpoints.
+        step: of the checkpoint; None for the newest.
+        place: where the hidden folder is made.
+    """
+    with refusing(place, "cannot copy the checkpoint"):
+        place.mkdir(parents=True, exist_ok=True)
+        hidden = Path(tempfile.mkdtemp(prefix=".forking-", dir=place))
+    try:
+        while True:
+            chosen = _chosen(parent, step)
+            with refusing(place, "cannot copy the checkpoint"):
+                try:
+                    _copy(chosen, hidden / chosen.name)
+                    break
+                except FileNotFoundError:
+                    if chosen.exists():
+                        raise
+        yield hidden / chosen.name
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _chosen(parent: RunFolder, step: int | None) -> Path:
+    """A run's sound checkpoint of a step, or its newest."""
+    found = parent.checkpoints.newest() if step is None else parent.checkpoints.at(step)
+    for warning in parent.checkpoints.warnings:
+        _note(warning)
+    if found is None:
+        what = "the run has no sound checkpoint"
+        raise LaunchError(parent.path, "fork", what, "Train it first, or begin without --fork.")
+    return found
+
+
+def _copy(folder: Path, to: Path) -> None:
+    """Copy the files of a folder; `shutil.copytree` would hide what the disk says."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            target = to / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+    if not to.exists():
+        raise FileNotFoundError(folder)
 
 
 def _opened(path: Path) -> RunFolder:

@@ -1,5 +1,6 @@
 """Other settings for a run that exists: taken where they cannot change the result, else refused with the remedy."""
 
+import errno
 import hashlib
 import shutil
 from pathlib import Path
@@ -84,6 +85,39 @@ def test_forks(workshop: Workshop, plain: Path) -> None:
         f"--fork: optimizer.name: 'adam' cannot go on from the state that 'sgd' left in {plain}. "
         f"Take its weights alone, in a recipe of your own: init: [{{from: {plain}}}]."
     )
+
+
+def test_forking_while_the_parent_removes_old_checkpoints(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = Path(shutil.copytree(plain, tmp_path / "parent"))
+    copy = shutil.copyfile
+
+    def remove_and_copy(path: Path, to: Path) -> None:
+        if path.parent.name == "step-00000039":
+            shutil.rmtree(path.parent)
+        copy(path, to)
+
+    monkeypatch.setattr("shutil.copyfile", remove_and_copy)
+    folder, _ = here.open_run((f"runs_dir={tmp_path / 'runs'}", "run=child"), fork=str(parent))
+    assert folder.about["parent"] == f"{parent}@35"
+    assert [path.name for path in folder.checkpoints.steps().values()] == ["step-00000035"]
+    assert folder.checkpoints.newest() is not None
+    with pytest.raises(LaunchError, match="step 39: no such checkpoint"):
+        here.open_run((f"runs_dir={tmp_path / 'runs'}", "run=other"), fork=f"{parent}@39")
+    assert [path.name for path in (tmp_path / "runs").rglob("*") if "other" in path.name or "fork" in path.name] == []
+
+
+def test_forking_onto_a_full_disk_leaves_no_run(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    assert refused(f"runs_dir={tmp_path / 'runs'}", "run=child", fork=str(plain)) == (
+        f"{tmp_path / 'runs'}: cannot copy the checkpoint: no space left on the disk. "
+        "Free some space and start the same command again: the run goes on."
+    )
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_extending_a_finished_run_is_having_asked_for_more(workshop: Workshop, plain: Path) -> None:
