@@ -59,7 +59,7 @@ def trace(model: nn.Module, image: Sequence[int] | None) -> list[Layer]:
     """The layers in the order in which one image passes them; those of training alone behind, then the rest.
 
     Args:
-        model: on any device.
+        model: on any device; one on the meta device gets memory here, without values.
         image: channels, rows and columns of an image; None: nothing is run, and the outputs stay unknown.
     """
     labels = paper_names(model)
@@ -69,6 +69,9 @@ def trace(model: nn.Module, image: Sequence[int] | None) -> list[Layer]:
     }
     order: list[Layer] = []
     if image is not None:
+        if any(parameter.is_meta for parameter in model.parameters()):
+            # Running there imports the compiler for certain; memory that nobody writes costs nothing.
+            model.to_empty(device="cpu")
         order += _passed(model.eval(), found, image)
         left = {module: layer for module, layer in found.items() if layer.parameters and not layer.calls}
         order += _passed(model.train(), left, image) if left else []
