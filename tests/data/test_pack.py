@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,24 @@ def test_what_is_damaged_is_told_and_left_out_only_where_allowed(folders: Path, 
     assert read_set(tmp_path / "out").about["left_out"] == ["class1/aa", "class1/ab"]
     with pytest.raises(DataError, match="there is a set already"):
         pack(items, tmp_path / "out", name="photos", classes=classes)
+
+
+def test_what_was_mended_is_read_again(folders: Path, tmp_path: Path) -> None:
+    """Also where the file is as long as it was; shards without damage are kept."""
+    shutil.copytree(folders, tmp_path / "in")
+    mended = next((tmp_path / "in").rglob("*.jpg"))
+    whole = mended.read_bytes()
+    mended.write_bytes(bytes(len(whole)))
+    settings = Settings(shard_bytes=60_000)
+    items, classes = class_folders(tmp_path / "in")
+    with pytest.raises(DataError, match=r"1 damaged sample\(s\), 0 allowed"):
+        pack(items, tmp_path / "out", name="photos", classes=classes, settings=settings)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.tar")}
+    mended.write_bytes(whole)
+    result = pack(items, tmp_path / "out", name="photos", classes=classes, settings=settings)
+    assert result.bad == []
+    assert sum(result.samples.values()) == len(items)
+    assert [path.stat().st_mtime_ns != changed for path, changed in before.items()].count(True) == 1 < len(before)
 
 
 def test_imagenets_oddities(tmp_path: Path) -> None:

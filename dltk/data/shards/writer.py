@@ -105,6 +105,8 @@ _BEFORE_SIZE, _AFTER_SIZE = _template()
 class Journal:
     """What a packing has finished, so that one that was killed goes on from there.
 
+    A shard with notes, of samples that were damaged, is written anew: they may have been mended since.
+
     Args:
         path: of the file; a line for each shard.
         plan: what is being packed, as JSON; another plan starts anew.
@@ -139,6 +141,5 @@ class Journal:
         except (ValueError, KeyError, TypeError):
             return  # cut off by the kill
         path = self.path.parent / entry["name"]
-        if path.exists() and path.stat().st_size == one.bytes:
+        if not entry["notes"] and path.exists() and path.stat().st_size == one.bytes:
             self.done[entry["name"]] = one
-            self.notes += entry["notes"]
