@@ -97,7 +97,7 @@ def make_trainer(
     checkpoint = section(settings, "checkpoint", CheckpointConfig)
     callbacks = [
         *callbacks_of_others,
-        *([Profiling(run.path / "profile", display.say)] if log.profile else []),
+        *([Profiling(run.path / "profile", stopwatch, display.say, train.compile)] if log.profile else []),
         stopping,
         Options(),
         *([Average(train.ema)] if train.ema is not None else []),
