@@ -49,10 +49,11 @@ PARTS = ("data wait", "forward", "backward", "optimizer", "logging")
 
 
 def test_parts_cover_the_step_and_layers_the_network(tmp_path: Path) -> None:
-    run = dltk.train("lenet5_digits", *RECIPE[1:], "train.steps=20", "batch.global=128", f"runs_dir={tmp_path}")
+    long = ["train.steps=20", "batch.global=128", "train.validate_every=20"]
+    run = dltk.train("lenet5_digits", *RECIPE[1:], *long, f"runs_dir={tmp_path}")
     found = shown(run)
     parts = sum(found[part][0] for part in PARTS)
-    assert 60 < parts <= 100.5
+    assert 80 < parts <= 100.5
     assert found["the rest"][0] == pytest.approx(100 - parts, abs=0.3)
     layers = {name: cells for name, cells in found.items() if len(cells) == 3}
     assert sum(cells[0] for cells in layers.values()) == pytest.approx(100, abs=2)
