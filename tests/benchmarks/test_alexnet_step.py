@@ -108,6 +108,11 @@ def batches(settings: Any, count: int) -> Iterator[dict[str, Tensor]]:
         yield {"image": noisy.clamp(0, 255).byte(), "target": target, "weight": torch.ones(BATCH)}
 
 
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
 @contextlib.contextmanager
 def threads(count: int) -> Iterator[None]:
     """Compute with so many threads."""
@@ -163,7 +168,7 @@ def test_speed_of_a_step() -> None:
         for last in (False, True)
     }
     (batch,) = batches(settings[False], 1)
-    with threads(os.cpu_count() or 1):
+    with threads(cores()):
         tasks = {last: build_task(each) for last, each in settings.items()}
         flops = flops_of(tasks[False], batch)
         rates = {each: matrix_rate(torch.device("cpu"), each) for each in (torch.float32, torch.bfloat16)}
