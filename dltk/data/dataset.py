@@ -181,7 +181,13 @@ def check_data(target: Callable[..., Any], settings: Mapping[str, Any], data_dir
     image = next(readable(train)).get("image")
     return Facts(
         sizes={name: len(part) for name, part in parts.items()},
-        classes=len(getattr(train, "classes", ())),
+        classes=len(getattr(train, "classes", ())) or _classes_seen(parts.values()),
         image=() if image is None else tuple(image.shape),
         ignored=getattr(train, "ignored", 0),
     )
+
+
+def _classes_seen(parts: Iterable[Any]) -> int:
+    """One more than the largest class number of all samples, for classes without names; 0 where it is not known."""
+    targets = [part.targets for part in parts if getattr(part, "targets", None) is not None and len(part.targets)]
+    return 1 + max((int(one.max()) for one in targets), default=-1)

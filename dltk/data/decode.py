@@ -174,5 +174,7 @@ def _opened(data: bytes) -> Any:
 
 
 def _damaged(error: Exception) -> DataError:
+    if isinstance(error, Image.DecompressionBombError):
+        return DataError("", "", f"has too many pixels ({str(error).rpartition(' pixels, ')[0]} pixels)")
     why = "no known format" if isinstance(error, UnidentifiedImageError) else f"{type(error).__name__}: {error}"
     return DataError("", "", f"cannot be read as a picture ({why})")

@@ -266,7 +266,7 @@ def bomb(path: Path, side: int) -> None:
 @pytest.mark.parametrize("side", [9_000, 40_000])
 def test_a_picture_bomb_is_not_decoded(tmp_path, side):
     bomb(tmp_path / "bomb.png", side)
-    with pytest.raises(DataError, match="pixels"):
+    with pytest.raises(DataError, match=r"too many pixels|pixels, \d+ are allowed"):
         read_image(tmp_path / "bomb.png", 8)
 
 

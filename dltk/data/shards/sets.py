@@ -65,7 +65,7 @@ def _require_kinds(found: ShardSet) -> None:
 
 
 def index_of(folder: Path, split: str) -> Index:
-    """The index of one split of a set; a folder that is no set may hold an index for each split, or one alone.
+    """The index of one split of a set; a folder that is no set may hold an index for each split, as `train/index`.
 
     Raises:
         DataError: it has no such split.

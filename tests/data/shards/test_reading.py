@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from dltk.data.datamodule import DataModule
+from dltk.data.dataset import check_data
 from dltk.data.shards.build import build, scan_shard
 from dltk.data.shards.dataset import Shards
 from dltk.data.shards.index import Index, IndexWriter
@@ -20,6 +21,7 @@ from dltk.data.shards.reader import ShardReader
 from dltk.data.shards.source import expand
 from dltk.data.shards.tar import split_name
 from dltk.data.shards.writer import write_shard
+from dltk.data.splits import SPLITS
 from dltk.data.views import RandomResizedCrop
 from dltk.errors import DataError
 from tests.data.conftest import photograph
@@ -45,6 +47,18 @@ def test_an_index_made_afterwards_is_the_packers(copy: Copy) -> None:
         build(expand(str(folder / "train" / "*.tar")), folder / "other")
     build(expand(str(folder / "train" / "photos-train-{000000..000001}.tar")), folder / "other", replace=True)
     assert len(Index(folder / "other").counts) == 2
+
+
+def test_classes_without_names_are_counted(copy: Copy) -> None:
+    """Of somebody's shards, indexed where they lie: a network with fewer outputs is refused before it trains."""
+    folder = copy()
+    (folder / "set.json").unlink()
+    for split in SPLITS:
+        index = build(expand(str(folder / split / "*.tar")), folder / split / "index", replace=True)
+        assert index.classes == []
+    assert opened(folder).classes == []
+    facts = check_data(Shards, {"folder": folder.name, "image_size": 48}, str(folder.parent))
+    assert facts.classes == 3
 
 
 def test_foreign_tars_are_read(tmp_path: Path) -> None:
