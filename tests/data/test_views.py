@@ -63,7 +63,9 @@ def test_a_picture_of_a_gigapixel_is_refused_before_it_is_decoded() -> None:
     jpeg[at + 5 : at + 9] = struct.pack(">HH", 40_000, 40_000)
     for data in (gigapixel_png(), bytes(jpeg)):
         for look in (shape, decode):
-            with pytest.raises(DataError, match=r"40000 × 40000 pixels, 64000000 are|too many pixels \(.*1600000000 pixels"):
+            with pytest.raises(
+                DataError, match=r"40000 × 40000 pixels, 64000000 are|too many pixels \(.*1600000000 pixels"
+            ):
                 look(data)
 
 
