@@ -200,9 +200,13 @@ def set_threads(settings: dict[str, Any], world: int) -> None:
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    torch.set_num_threads(
-        settings["launch"]["threads"] or int(os.environ.get("OMP_NUM_THREADS", 0)) or max(1, cores // world)
-    )
+    torch.set_num_threads(settings["launch"]["threads"] or _openmp_threads() or max(1, cores // world))
+
+
+def _openmp_threads() -> int:
+    """What OMP_NUM_THREADS says of the outermost level: of a list the first number; 0 where OpenMP ignores it."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() else 0
 
 
 def _leave_with(launcher: int) -> None:
