@@ -178,7 +178,7 @@ def _conclude(folder: "RunFolder", changed: Mapping[str, Any], code: ExitCode) -
     """The result beside its claim, and the run folder as the last line."""
     if code is ExitCode.DONE:
         _show_result(folder, changed)
-    else:
+    elif code is not ExitCode.CRASHED:  # of a crash the cause has been printed, and it may well come again
         attempts = folder.ledger.attempts()
         reason = attempts[-1]["reason"] if attempts else "unknown"
         terminal.note(f"not finished: {str(reason).rstrip('.')}. Go on with: dltk train {folder.path}")

@@ -39,9 +39,8 @@ def train(*sources: Any) -> RunFolder:
     folder, changed = open_run(sources)
     code = attempt(folder, changed)
     if code is not ExitCode.DONE:
-        raise LaunchError(
-            folder.path, "", f"training ended with {code.name.lower()} ({int(code)})", "Train again to go on."
-        )
+        again = "Mend its cause first." if code is ExitCode.CRASHED else "Train again to go on."
+        raise LaunchError(folder.path, "", f"training ended with {code.name.lower()} ({int(code)})", again)
     return folder
 
 

@@ -156,7 +156,7 @@ class Lease:
                 "",
                 f"this run is being trained by process {record.get('pid', '?')} on {record.get('host', '?')} "
                 f"since {record.get('started', '?')}",
-                "Wait for it, stop it with `dltk stop`, or train another run.",
+                f"Wait for it, stop it with `dltk stop {self.path.parent}`, or train another run.",
             )
         return record
 

@@ -126,10 +126,17 @@ class Recorder(Callback):
         more = f" and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
         raise NotFiniteError(
             f"{what} not finite at step {step}; its batch: {', '.join(keys[:SHOWN_KEYS])}{more}. "
-            "Lower optimizer.lr, or clip with train.clip_norm."
+            f"Lower optimizer.lr, or clip with train.clip_norm{self._as_in()}."
         )
 
     def state_dict(self) -> dict[str, Any]:
+    def _as_in(self) -> str:
+        """A command that does so from the newest checkpoint; nothing where there is none, or no one rate."""
+        rate = (self.run.recipe.get("optimizer") or {}).get("lr")
+        if not self.run.checkpoints.steps() or not isinstance(rate, int | float):
+            return ""
+        return f": dltk train --fork {self.run.path} optimizer.lr={rate / 2:g}"
+
         """The digest, the samples seen, the last validation."""
         return {"digest": self.digest.state_dict(), "seen": self.seen, "validated_step": self.validated_step}
 

@@ -172,7 +172,7 @@ def test_a_second_training_of_a_run_is_refused(workshop: Workshop) -> None:
     assert line.startswith(
         f"runs/small/held/LEASE: this run is being trained by process {first.pid} on {socket.gethostname()} since 2"
     )
-    assert line.endswith("Wait for it, stop it with `dltk stop`, or train another run.")
+    assert line.endswith("Wait for it, stop it with `dltk stop runs/small/held`, or train another run.")
     said = workshop.dltk("train", "runs/small/held", "--extend", "train.epochs=9", expect=2)
     assert "is being trained by process" in said.err
     assert "epochs: 1\n" in (workshop.run("held") / "recipe.yaml").read_text(), "extended under the first one's feet"
@@ -188,7 +188,7 @@ def test_nan_stops_and_is_not_saved(workshop: Workshop, fault: str, what: str, s
     callback = f"train.callbacks=[{{name: 'faults:Poison', {fault}}}]"
     said = workshop.dltk("train", "small.yaml", f"run={name}", callback, "log.every_steps=14", expect=1)
     run = RunFolder.open(workshop.run(name))
-    (line,) = [line for line in remarks(said) if "not finite" in line and "not finished" not in line]
+    (line,) = [line for line in remarks(said) if "finite" in line]
     assert line.startswith(f"{Path('runs/small') / name}: {what}; its batch: digits/")
     assert line.count("digits/") == 32
     assert "Traceback" not in said.err
@@ -213,3 +213,8 @@ def test_one_of_two_processes_fails(workshop: Workshop) -> None:
     (attempt,) = RunFolder.open(workshop.run("crash")).ledger.attempts()
     assert (attempt["reason"], attempt["exit_code"]) == (crash, 1)
     assert train("mistake", ", mistake: true", 2) == ["small.yaml:3: data.size: 9 is too many. Set at most 8."]
+    remedy = (
+        f"Lower optimizer.lr, or clip with train.clip_norm: dltk train --fork runs/small/{name} optimizer.lr=0.025."
+    )
+    assert line.endswith(remedy)
+    assert "Go on with" not in said.err, "it would come to the same end"

@@ -57,7 +57,7 @@ def test_a_second_holder_is_refused_by_name(tmp_path: Path, other: "subprocess.P
     line = str(caught.value)
     assert f"process {other.pid} on {os.uname().nodename} since 20" in line
     assert "\n" not in line
-    assert "dltk stop" in line
+    assert line.endswith(f"Wait for it, stop it with `dltk stop {tmp_path}`, or train another run.")
     assert holder(tmp_path / "LEASE")["alive"]  # type: ignore[index]
 
 
