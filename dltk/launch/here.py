@@ -126,6 +126,7 @@ def _settled(folder: RunFolder, number: int) -> Iterator[list[Any]]:
 
 def _end_attempt(folder: RunFolder, number: int, end: list[Any]) -> None:
     code, reason = end
+    folder.require_lease()
     folder.ledger.end(number, reason, int(code), _step(folder.checkpoints.newest()))
 
 
@@ -225,10 +226,11 @@ def run_processes(
     ranks: list[subprocess.Popen[bytes]] = []
     with _none_left(ranks):
         with contextlib.ExitStack() as stack, blocked():
-            for rank, environment in enumerate(_environments(world, accelerator)):
+            for rank, environment in enumerate(_environments(world, accelerator, folder.token)):
                 log = stack.enter_context(_log(folder, rank).open("ab")) if rank else None
                 ranks.append(_start(command, environment, log))
         died = _wait(folder, ranks, signals)
+    folder.require_lease()  # else the ends are those of another launcher's processes
     return _verdict(folder, [process.returncode for process in ranks], died)
 
 
@@ -237,11 +239,12 @@ def _start(command: list[str], environment: dict[str, str], log: IO[bytes] | Non
     return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
 
 
-def _environments(world: int, accelerator: str) -> Iterator[dict[str, str]]:
-    """The environment of each process: its number, where they meet, its share of the cores."""
+def _environments(world: int, accelerator: str, token: str) -> Iterator[dict[str, str]]:
+    """The environment of each process: its number, where they meet, its share of the cores, the lease's token."""
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     threads = str(max(1, (os.cpu_count() or 1) // world))
-    ours = {"DLTK_ACCELERATOR": accelerator, "DLTK_LAUNCHER": str(os.getpid()), "OMP_NUM_THREADS": threads}
+    ours = {"DLTK_ACCELERATOR": accelerator, "DLTK_LAUNCHER": str(os.getpid()), "DLTK_LEASE": token}
+    ours["OMP_NUM_THREADS"] = threads
     for rank in range(world):
         numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "NODE_RANK": 0}
         yield {**os.environ, **address, **ours, **{name: str(number) for name, number in numbers.items()}}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from dltk.errors import DltkError, ExitCode
 from dltk.run.atomic import read_object, replace_file, to_json
+from dltk.run.lease import taken
 from dltk.trainer.signals import Signals
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def _train_and_evaluate(
     trainer.fit(task, datamodule=data, ckpt_path=restart, weights_only=True)
     values = evaluation.final(folder, place, settings, data, Stopping(signals, folder))
     if place.rank == 0:
+        folder.require_lease()
         evaluation.write_summary(folder, task, values, index=data.index, seconds=time.monotonic() - began)
 
 
@@ -148,7 +150,7 @@ def main(arguments: list[str]) -> int:
     def work(place: "Place", signals: Signals) -> tuple[ExitCode, str]:
         from dltk.run.folder import RunFolder
 
-        folder = RunFolder.open(path)
+        folder = RunFolder.open(path, token=os.environ["DLTK_LEASE"])
         set_threads(effective_settings(folder), place.world)
         return train(folder, place, signals, restart)
 
@@ -161,7 +163,9 @@ def serve(path: Path, work: Work) -> int:
     with Signals(say=False) as signals:
         rank = int(os.environ["RANK"])
         end = _end_of(work, rank, signals)
-        replace_file(End.path(path, rank), to_json(asdict(end)))
+        token = os.environ["DLTK_LEASE"]
+        if not (token and taken(path / "LEASE", token)):  # else another launcher's processes write their ends there
+            replace_file(End.path(path, rank), to_json(asdict(end)))
     if end.code not in FINE:
         # Python's own ending would wait for whatever a failed step has left under way.
         sys.stdout.flush()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dltk.errors import ExitCode, LaunchError
 from dltk.run.atomic import from_json, read_object, refusing, replace_file, sync_folder, to_json, write_beside
-from dltk.run.lease import Lease, holder
+from dltk.run.lease import Lease, holder, require
 from dltk.run.ledger import Ledger, clock_text
 from dltk.run.metrics_log import MetricsLog
 
@@ -35,8 +35,10 @@ class RunFolder:
     `ledger.jsonl`, `LEASE`, `STOP`, and the folders `checkpoints`, `predictions`, `wandb`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, token: str = "") -> None:
         self.path = path
+        self._token = token  # of the launcher's lease, in a process that it started
+        self._lease: Lease | None = None
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
@@ -85,8 +87,13 @@ class RunFolder:
                 )
 
     @classmethod
-    def open(cls, path: Path | str) -> "RunFolder":
-        """Opens an existing run. Raises LaunchError when it is none, or was written by a newer dltk."""
+    def open(cls, path: Path | str, token: str = "") -> "RunFolder":
+        """Opens an existing run. Raises LaunchError when it is none, or was written by a newer dltk.
+
+        Args:
+            path: the folder.
+            token: of the lease under which this process writes, where its launcher holds it.
+        """
         path = Path(path)
         if not (path / "recipe.yaml").is_file():
             what = "no such folder" if not path.exists() else "not a run folder (it has no recipe.yaml)"
@@ -97,7 +104,7 @@ class RunFolder:
             raise LaunchError(
                 path / "run.json", "format", f"{number!r} is newer than this dltk, which reads {FORMAT}", "Update dltk."
             )
-        return cls(path)
+        return cls(path, token)
 
     @property
     def name(self) -> str:
@@ -143,10 +150,20 @@ class RunFolder:
 
     def lease(self, note: Callable[[str], None] | None = None) -> Lease:
         """Takes the run for this process until the `with` block ends; see `Lease`."""
-        lease = Lease(self.path / "LEASE", note).acquire()
+        self._lease = lease = Lease(self.path / "LEASE", note).acquire()
         if lease.previous:
             self.ledger.last_heartbeat = lease.previous["heartbeat"]
         return lease
+
+    @property
+    def token(self) -> str:
+        """Of the lease under which this process writes; empty where it does not train."""
+        return self._lease.token if self._lease else self._token
+
+    def require_lease(self) -> None:
+        """Asked before a training writes. Raises LeaseLost when another process has taken the run over since."""
+        if self.token:
+            require(self.path / "LEASE", self.token)
 
     @property
     def status(self) -> Status:

@@ -26,6 +26,10 @@ HEARTBEAT = 5.0  # seconds between two signs of life
 STALE = 60.0  # seconds without one after which a holder on another machine counts as dead
 
 
+class LeaseLost(LaunchError):
+    """Another process trains the run now: this one must not write into its folder any more."""
+
+
 class Lease:
     """The right to train in a run folder; a context manager.
 
@@ -37,7 +41,6 @@ class Lease:
     def __init__(self, path: Path, note: Callable[[str], None] | None = None) -> None:
         self.path = Path(path)
         self.previous: dict[str, Any] | None = None  # the dead holder's record, with its last `heartbeat`
-        self.lost = False  # True once another process holds it: stop writing
         self._note = note
         self._token = secrets.token_hex(8)
         self._pid = 0
@@ -49,7 +52,6 @@ class Lease:
         assert self._thread is None, "this lease is held already"
         self._pid = os.getpid()
         self._started = time.time()
-        self.lost = False
         if not self._create():
             self._take_over()
         self._stop.clear()
@@ -69,6 +71,11 @@ class Lease:
         if self._is_ours():
             with contextlib.suppress(OSError):
                 self.path.unlink()
+
+    @property
+    def token(self) -> str:
+        """What tells this lease from every other; empty while it is not held."""
+        return self._token if self._thread else ""
 
     def __enter__(self) -> "Lease":
         """Takes the lease."""
@@ -166,15 +173,44 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT):
-            record = read_object(self.path)
-            if record and record.get("token") != self._token:
-                self.lost = True  # we slept so long that another took over
-                return
+            if taken(self.path, self._token):
+                return  # whoever writes asks `require` first
             try:
                 replace_file(self.path, self._record())
             except LaunchError:  # a full disk: the time stamp alone is a sign of life too
                 with contextlib.suppress(OSError):
                     os.utime(self.path)
+
+
+def taken(path: Path, token: str) -> bool:
+    """Whether a lease has gone to another process, which may have given it back since.
+
+    It happens to a process that was suspended for so long that its holder counted as dead.
+    """
+    try:
+        record = from_json(path.read_bytes())
+    except FileNotFoundError:
+        return True
+    except OSError:  # a disk that cannot be reached for a moment tells nothing
+        return False
+    return record is not None and record.get("token") != token
+
+
+def require(path: Path, token: str) -> None:
+    """Raises LeaseLost when a lease has gone to another process."""
+    if not taken(path, token):
+        return
+    record = holder(path)
+    if record is None:
+        what = "another process has taken this run over and has left it again"
+        raise LeaseLost(path, "", f"{what}, while this one was suspended", "Train again to go on from its checkpoint.")
+    raise LeaseLost(
+        path,
+        "",
+        f"process {record.get('pid', '?')} on {record.get('host', '?')} trains this run since "
+        f"{record.get('started', '?')}; it took it over while this process was suspended",
+        "Leave the run to it: this process has stopped, and has written nothing since.",
+    )
 
 
 def holder(path: Path) -> dict[str, Any] | None:

@@ -121,6 +121,8 @@ class Saving(Callback):
             "world_size": trainer.world_size,
             "metric": metrics if measured else {},
         }
+        if trainer.is_global_zero:
+            self.stopping.run.require_lease()
         trainer.save_checkpoint(self.io.checkpoints.path / f"step-{step:08d}", weights_only=False)
         if trainer.is_global_zero:
             self._prune()

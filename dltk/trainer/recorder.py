@@ -129,7 +129,6 @@ class Recorder(Callback):
             f"Lower optimizer.lr, or clip with train.clip_norm{self._as_in()}."
         )
 
-    def state_dict(self) -> dict[str, Any]:
     def _as_in(self) -> str:
         """A command that does so from the newest checkpoint; nothing where there is none, or no one rate."""
         rate = (self.run.recipe.get("optimizer") or {}).get("lr")
@@ -138,6 +137,7 @@ class Recorder(Callback):
         return f": dltk train --fork {self.run.path} optimizer.lr={rate / 2:g}"
 
         """The digest, the samples seen, the last validation."""
+    def state_dict(self) -> dict[str, Any]:
         return {"digest": self.digest.state_dict(), "seen": self.seen, "validated_step": self.validated_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -196,6 +196,7 @@ class Recorder(Callback):
         epoch, _ = self.position(step)
         self.run.metrics.append(step=step, epoch=epoch, samples=self.seen, time=time.time(), **metrics)
         for listener in self.listeners:
+        self.run.require_lease()
             listener(step, metrics)
 
     def _remedy(self, data_wait: float, trainer: Trainer) -> None:

@@ -39,7 +39,8 @@ class Stopping(Callback):
 
     Args:
         signals: the process's signals.
-        run: the run folder, whose STOP file rank 0 looks at once a second.
+        run: the run folder, whose STOP file rank 0 looks at once a second. Whether the run has gone to another process
+            it sees then too, and leaves at once: nothing may be saved any more.
     """
 
     def __init__(self, signals: Signals, run: RunFolder) -> None:
@@ -98,5 +99,6 @@ class Stopping(Callback):
         now = time.monotonic()
         if trainer.is_global_zero and now - self._looked >= LOOK:
             self._looked = now
+            self.run.require_lease()
             self._request = self.run.stop_request()
         return self.signals.received is not None or self._request is not None

@@ -1,6 +1,8 @@
 """Callbacks that harm a training from inside, named by recipes of the tests as `faults:KillAt`."""
 
+import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -11,6 +13,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from dltk.errors import RecipeError
 from dltk.run import checkpoint as saving
+from dltk.run.atomic import replace_file
 
 MOMENTS = {  # the function of dltk.run.checkpoint that is not reached any more
     "with half of the state written": "_HashedFile.write",
@@ -107,6 +110,20 @@ class Poison(Callback):
         if batch["info"].step == self.step and after == self.after:
             with torch.no_grad():
                 next(module.parameters()).fill_(float("nan"))
+
+
+class Steal(Callback):
+    """Puts another machine's lease in place of this run's after a step, and keeps a copy of the run as it was then."""
+
+    def __init__(self, step: int, copy: str, seconds: float = 0.0) -> None:
+        self.step, self.copy, self.seconds = step, copy, seconds
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, i: int) -> None:
+        if batch["info"].step + 1 == self.step and trainer.is_global_zero:
+            record = {"host": "elsewhere", "pid": 7, "token": "another", "heartbeat": time.time(), "started": "then"}
+            replace_file(Path(trainer.default_root_dir) / "LEASE", json.dumps(record))
+            shutil.copytree(trainer.default_root_dir, self.copy)
+            time.sleep(self.seconds)
 
 
 class FillDisk(Callback):

@@ -179,6 +179,36 @@ def test_a_second_training_of_a_run_is_refused(workshop: Workshop) -> None:
     first.kill()
 
 
+NEVER = 1000  # steps
+
+
+@pytest.mark.parametrize(("lines", "saves", "seconds", "ranks"), [
+    (5, NEVER, 0.0, 1),
+    (NEVER, 7, 0.0, 1),
+    (NEVER, NEVER, 1.1, 1),
+    (NEVER, 7, 0.0, 2),
+])  # fmt: skip
+def test_a_run_that_another_machine_took_over_is_left_as_it_is(
+    workshop: Workshop, lines: int, saves: int, seconds: float, ranks: int
+) -> None:
+    name = f"taken-{lines}-{saves}-{ranks}"
+    then, run = workshop.folder / f"then-{name}", workshop.run(name)
+    fault = f"train.callbacks=[{{name: 'faults:Steal', step: 16, copy: '{then}', seconds: {seconds}}}]"
+    settings = (fault, f"log.every_steps={lines}", f"checkpoint.every_steps={saves}", f"launch.devices={ranks}")
+    said = workshop.dltk("train", "small.yaml", f"run={name}", *settings, expect=2)
+    last = remarks(said)[-1]
+    assert last.startswith(f"runs/small/{name}/LEASE: process 7 on elsewhere trains this run since then; ")
+    assert last.endswith("Leave the run to it: this process has stopped, and has written nothing since.")
+    assert "Traceback" not in said.err
+    assert contents(run) == contents(then)
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    """Every file of a run by its path, but for what its processes print."""
+    files = [path for path in run.rglob("*") if path.is_file() and path.suffix != ".log"]
+    return {str(path.relative_to(run)): path.read_bytes() for path in files}
+
+
 @pytest.mark.parametrize(("fault", "what", "step"), [
     ("step: 11", "the loss is not finite at step 11", 7),
     ("step: 13, after: true", "the weights after the update are not finite at step 13", 7),
@@ -191,6 +221,11 @@ def test_nan_stops_and_is_not_saved(workshop: Workshop, fault: str, what: str, s
     (line,) = [line for line in remarks(said) if "finite" in line]
     assert line.startswith(f"{Path('runs/small') / name}: {what}; its batch: digits/")
     assert line.count("digits/") == 32
+    remedy = (
+        f"Lower optimizer.lr, or clip with train.clip_norm: dltk train --fork runs/small/{name} optimizer.lr=0.025."
+    )
+    assert line.endswith(remedy)
+    assert "Go on with" not in said.err, "it would come to the same end"
     assert "Traceback" not in said.err
     assert list(run.checkpoints.steps()) == [step]
     (attempt,) = run.ledger.attempts()
@@ -213,8 +248,3 @@ def test_one_of_two_processes_fails(workshop: Workshop) -> None:
     (attempt,) = RunFolder.open(workshop.run("crash")).ledger.attempts()
     assert (attempt["reason"], attempt["exit_code"]) == (crash, 1)
     assert train("mistake", ", mistake: true", 2) == ["small.yaml:3: data.size: 9 is too many. Set at most 8."]
-    remedy = (
-        f"Lower optimizer.lr, or clip with train.clip_norm: dltk train --fork runs/small/{name} optimizer.lr=0.025."
-    )
-    assert line.endswith(remedy)
-    assert "Go on with" not in said.err, "it would come to the same end"

@@ -14,7 +14,7 @@ import pytest
 
 from dltk.errors import LaunchError
 from dltk.run import lease as module
-from dltk.run.lease import Lease, holder, machine, process_start
+from dltk.run.lease import Lease, LeaseLost, holder, machine, process_start
 
 HOLD = textwrap.dedent("""
     import sys, time
@@ -122,10 +122,26 @@ def test_the_heart_beats_and_notices_a_theft(tmp_path: Path, monkeypatch: pytest
     while json.loads((tmp_path / "LEASE").read_text())["heartbeat"] == first:
         assert time.time() < deadline, "no heartbeat"
     os.replace(_stolen(tmp_path), tmp_path / "LEASE")
-    while not lease.lost:
-        assert time.time() < deadline, "the theft went unnoticed"
+    module.require(tmp_path / "LEASE", "another")
+    with pytest.raises(LeaseLost) as caught:
+        module.require(tmp_path / "LEASE", lease.token)
+    assert str(caught.value).startswith(
+        f"{tmp_path / 'LEASE'}: process {os.getpid()} on {os.uname().nodename} trains this run since then; it took it "
+    )
+    time.sleep(0.2)  # ten beats, which leave the lease to its new holder
     lease.release()
     assert json.loads((tmp_path / "LEASE").read_text())["token"] == "another"  # not ours to remove
+
+
+def test_a_lease_taken_and_given_back_is_lost_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT", 0.02)
+    with Lease(tmp_path / "LEASE") as lease:
+        (tmp_path / "LEASE").unlink()
+        with pytest.raises(LeaseLost, match=r"taken this run over and has left it again.*Train again"):
+            module.require(tmp_path / "LEASE", lease.token)
+        time.sleep(0.2)
+        assert not (tmp_path / "LEASE").exists(), "taken again"
+    assert lease.token == "", "nothing is required of who holds nothing"
 
 
 def _stolen(folder: Path) -> Path:
