@@ -65,6 +65,7 @@ class Recorder(Callback):
         self._line_at = time.perf_counter()
         self._losses: list[tuple[int, Tensor]] = []  # (step, loss) of the micro-batches since the last look
         self._recent: deque[tuple[int, tuple[str, ...]]] = deque()  # (step, keys) since the last line
+        self._lines_written = 0  # of training, in this attempt
         self._warned_of_data = False
 
     def is_log_step(self, step: int) -> bool:
@@ -136,8 +137,8 @@ class Recorder(Callback):
             return ""
         return f": dltk train --fork {self.run.path} optimizer.lr={rate / 2:g}"
 
-        """The digest, the samples seen, the last validation."""
     def state_dict(self) -> dict[str, Any]:
+        """The digest, the samples seen, the last validation."""
         return {"digest": self.digest.state_dict(), "seen": self.seen, "validated_step": self.validated_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -187,6 +188,7 @@ class Recorder(Callback):
         metrics |= {f"time/{part}": spent / seconds for part, spent in parts.items()}
         self._write(trainer, step, metrics | {"data/digest": self.digest.agreed(trainer.world_size)})
         self._remedy(metrics["time/data_wait"], trainer)
+        self._lines_written += 1
         self._seen_at_line = self.seen
         self._restart_clock()
 
@@ -194,14 +196,14 @@ class Recorder(Callback):
         if not trainer.is_global_zero:
             return
         epoch, _ = self.position(step)
+        self.run.require_lease()
         self.run.metrics.append(step=step, epoch=epoch, samples=self.seen, time=time.time(), **metrics)
         for listener in self.listeners:
-        self.run.require_lease()
             listener(step, metrics)
 
     def _remedy(self, data_wait: float, trainer: Trainer) -> None:
-        # The first line holds the workers' start.
-        if data_wait > 0.2 and not self._warned_of_data and trainer.is_global_zero and self._seen_at_line:
+        # An attempt's first line holds the workers' start.
+        if data_wait > 0.2 and not self._warned_of_data and trainer.is_global_zero and self._lines_written:
             self._warned_of_data = True
             self.say(
                 f"{100 * data_wait:.0f} % of the time goes into waiting for data. "
