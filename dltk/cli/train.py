@@ -26,7 +26,7 @@ commands = typer.Typer()
     epilog="Examples:\n\ndltk train lenet5_digits\n\n"
     "dltk train lenet5_digits train.epochs=5 optimizer.lr=0.01 run=short\n\n"
     "dltk train recipes/mlp_digits.yaml cluster/ddp.yaml launch.devices=2\n\n"
-    "dltk train --fork runs/lenet5_digits/short optimizer.lr=0.001",
+    "dltk train --fork runs/lenet5_digits/short train.epochs=10 optimizer.lr=0.001",
 )
 def train(
     sources: list[str] | None = typer.Argument(

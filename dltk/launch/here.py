@@ -402,6 +402,7 @@ def _fork(parent_text: str, sources: list[Any]) -> RunFolder:
     settings = wanted.settings
     _require_same_state(parent, settings)
     with _copied(parent, int(step) if step else None, Path(settings["runs_dir"])) as checkpoint:
+        _require_steps_left(parent, _step(checkpoint), settings)
         folder = RunFolder.create(
             Path(settings["runs_dir"]),
             wanted.name,
@@ -481,3 +482,21 @@ def _require_same_state(parent: RunFolder, settings: Mapping[str, Any]) -> None:
             what = f"{new!r} cannot go on from the state that {old!r} left in {parent.path}"
             remedy = f"Take its weights alone, in a recipe of your own: init: [{{from: {parent.path}}}]."
             raise LaunchError("--fork", f"{section}.{key}", what, remedy)
+
+
+def _require_steps_left(parent: RunFolder, step: int, settings: Mapping[str, Any]) -> None:
+    """Refuse to fork where the new run would be over before its first step."""
+    from dltk.assemble import build_data
+
+    place = recipe.resolve_place(settings)
+    data = build_data({**place, "data": {**place["data"], "workers": 0}}, whole_run=True)
+    if step < data.total_steps:
+        return
+    key = "train.steps" if data.epochs is None else "train.epochs"
+    earlier = [str(at) for at in parent.checkpoints.steps() if at < data.total_steps]
+    remedy = f"Raise {key}"
+    if earlier:
+        there = f"there are: {', '.join(earlier)}"
+        remedy += f", or fork from an earlier step ({there}): --fork {parent.path}@{earlier[-1]}"
+    what = f"a run of {data.total_steps:,} steps has nothing left to train after step {step:,}"
+    raise LaunchError(f"--fork {parent.path}", key, what, f"{remedy}.")

@@ -81,6 +81,13 @@ def test_forks(workshop: Workshop, plain: Path) -> None:
     assert refused(fork=f"{plain}@36").startswith(
         f"{plain}/checkpoints: step 36: no such checkpoint. There are: 35, 39"
     )
+    assert refused(fork=str(plain)) == (
+        f"--fork {plain}: train.epochs: a run of 39 steps has nothing left to train after step 39. "
+        f"Raise train.epochs, or fork from an earlier step (there are: 35): --fork {plain}@35."
+    )
+    assert refused("train.epochs=null", "train.steps=20", fork=f"{plain}@35") == (
+        f"--fork {plain}: train.steps: a run of 20 steps has nothing left to train after step 35. Raise train.steps."
+    )
     assert refused("optimizer={name: adam, lr: 0.1}", fork=str(plain)) == (
         f"--fork: optimizer.name: 'adam' cannot go on from the state that 'sgd' left in {plain}. "
         f"Take its weights alone, in a recipe of your own: init: [{{from: {plain}}}]."
