@@ -1,0 +1,60 @@
+"""What the recorder says beside its lines."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dltk.run.folder import RunFolder
+from dltk.trainer.recorder import Recorder
+
+
+class Waiting:
+    """A stopwatch that has seen nothing but waiting for data."""
+
+    def read(self) -> dict[str, float]:
+        return {"data_wait": 1e6}
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def recorder(tmp_path: Path, said: list[str]) -> Recorder:
+    return Recorder(
+        RunFolder.create(tmp_path, "some", {}),
+        every=1,
+        total=9,
+        position=lambda step: (0, step),
+        stopwatch=Waiting(),  # type: ignore[arg-type]
+        utilisation=SimpleNamespace(share=lambda *_: None),  # type: ignore[arg-type]
+        listeners=[],
+        say=said.append,
+    )
+
+
+def train(recorder: Recorder, steps: range) -> None:
+    """One attempt."""
+    trainer: Any = SimpleNamespace(accumulate_grad_batches=1, world_size=1, is_global_zero=True, optimizers=[])
+    task: Any = SimpleNamespace(totals=SimpleNamespace(read=lambda world: {}), gradient_norm=None)
+    recorder.on_train_start(trainer, task)
+    for step in steps:
+        info = SimpleNamespace(step=step, samples=2, places=np.arange(2), hashes=np.arange(2, dtype=np.uint64), keys=())
+        recorder.on_train_batch_end(trainer, task, None, {"info": info}, step)
+
+
+def test_waiting_for_data_is_told_once(recorder: Recorder, said: list[str]) -> None:
+    train(recorder, range(3))
+    (line,) = said
+    assert "goes into waiting for data. Raise data.workers" in line
+
+
+@pytest.mark.parametrize("seen", [0, 8])
+def test_an_attempts_first_line_holds_the_workers_start(recorder: Recorder, said: list[str], seen: int) -> None:
+    recorder.load_state_dict({"digest": recorder.digest.state_dict(), "seen": seen, "validated_step": -1})
+    train(recorder, range(seen // 2, seen // 2 + 1))
+    assert said == []
