@@ -1,4 +1,6 @@
-"""What the toolkit adds to a step: LeNet-5, batch 128, beside a bare PyTorch loop and a bare Lightning Trainer.
+"""What the toolkit adds to a step of batch 128, beside a bare PyTorch loop and a bare Lightning Trainer.
+
+Of LeNet-5, and of a linear classifier, which computes so little that what a loop adds is seen, not the machine's drift.
 
 All three read the same batches through the same loader, in one process with one set of threads. They take turns every
 few steps, so that the machine's speed drifts for all alike. A turn's number is the median of its steps, but for the
@@ -28,8 +30,8 @@ from dltk.launch import here
 
 TURNS, WARM, STEPS = 150, 30, 6  # turns, those of them that don't count, steps of a turn
 EVERY = 50  # steps between log lines
+RECIPES = ["lenet5_mnist5000", "linear_mnist5000"]
 SETTINGS: list[Any] = [
-    "lenet5_mnist5000",
     "batch.global=128",
     "train.epochs=null",
     f"train.steps={TURNS * STEPS}",
@@ -104,9 +106,9 @@ def plain_sgd(task: Any, settings: Any) -> torch.optim.Optimizer:
     return torch.optim.SGD(task.model.parameters(), lr=lr, momentum=momentum)
 
 
-def bare_torch(runs_dir: Path) -> None:
+def bare_torch(name: str, runs_dir: Path) -> None:
     """Read a batch, forward, backward, step."""
-    settings = recipe.load(*SETTINGS).settings
+    settings = recipe.load(name, *SETTINGS).settings
     task = build_task(settings)
     optimizer = plain_sgd(task, settings)
     for batch in build_data(settings, whole_run=True).train_dataloader():
@@ -131,9 +133,9 @@ class Plain(lightning.LightningModule):
         return plain_sgd(self.task, self.settings)
 
 
-def bare_lightning(runs_dir: Path) -> None:
+def bare_lightning(name: str, runs_dir: Path) -> None:
     """The same on a Trainer with everything switched off."""
-    settings = recipe.load(*SETTINGS).settings
+    settings = recipe.load(name, *SETTINGS).settings
     quiet = {
         "logger": False,
         "enable_checkpointing": False,
@@ -145,26 +147,26 @@ def bare_lightning(runs_dir: Path) -> None:
     trainer.fit(Plain(build_task(settings), settings), build_data(settings, whole_run=True).train_dataloader())
 
 
-def whole_toolkit(runs_dir: Path) -> None:
+def whole_toolkit(name: str, runs_dir: Path) -> None:
     """`dltk train` as it is: data, logging, W&B offline, progress."""
     clock = {"name": f"{__name__}:Clock"}
-    here.attempt(*here.open_run([*SETTINGS, {"train": {"callbacks": [clock]}}, f"runs_dir={runs_dir}"]))
+    here.attempt(*here.open_run([name, *SETTINGS, {"train": {"callbacks": [clock]}}, f"runs_dir={runs_dir}"]))
 
 
-LOOPS: dict[str, Callable[[Path], None]] = {
+LOOPS: dict[str, Callable[[str, Path], None]] = {
     "bare PyTorch": bare_torch,
     "bare Lightning": bare_lightning,
     "dltk train": whole_toolkit,
 }
 
 
-def in_turn(runs_dir: Path) -> Turns:
-    """Run all loops to their ends."""
+def in_turn(name: str, runs_dir: Path) -> Turns:
+    """Run all loops over a recipe to their ends."""
     turns = Clock.turns = Turns(list(LOOPS))
 
     def run(loop: str) -> None:
         try:
-            LOOPS[loop](runs_dir)
+            LOOPS[loop](name, runs_dir)
         finally:
             turns.leave(loop)
 
@@ -175,9 +177,10 @@ def in_turn(runs_dir: Path) -> Turns:
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_cost_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", RECIPES)
+def test_cost_of_a_step(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # the bar of a terminal
-    turns = in_turn(tmp_path)
+    turns = in_turn(name, tmp_path)
     took = {loop: turns.took(loop) for loop in LOOPS}
     medians = {loop: np.median(each[WARM:, 1:], axis=1) for loop, each in took.items()}  # (turns,)
     for loop, each in medians.items():
