@@ -238,6 +238,13 @@ def test_index_of_shards_elsewhere(by_class: Path, tmp_path: Path, dltk: Command
         assert said.code == 0, said.err
         assert sorted(asked) == [f"/{number}.tar" for number in range(4)]
         assert Index(tmp_path / "web").url(3) == f"{address}/3.tar"
+        asked.clear()
+        said = dltk("data", "show", tmp_path / "web", "--png", tmp_path / "web.png", "--count", 9, "--json")
+        assert (said.code, len(set(said.json["keys"]))) == (0, 9), said.err
+        assert "fetching 4 of 4 shard(s)" in said.err
+        assert Image.open(tmp_path / "web.png").size == (3 * 128, 3 * 142)
+        assert sorted(asked) == [f"/{number}.tar" for number in range(4)]
+        assert dltk("data", "colours", tmp_path / "web", "--count", 9, "--json").json["pictures"] == 9
         assert dltk("data", "verify", tmp_path / "web").code == 0
     piped = ["data", "index", f"pipe:cat {by_class / 'val' / '0.tar'}", "--to", tmp_path / "piped"]
     said = dltk(*piped)

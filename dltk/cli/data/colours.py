@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from dltk.cli import terminal
+from dltk.cli.data.looking import some_samples
 from dltk.cli.data.progress import bar
 from dltk.cli.data.verify import index_of
 from dltk.errors import DataError
@@ -51,25 +52,21 @@ def colours(
 
 def _pictures(index: "Index", count: int, used: list[str], tell: "Progress") -> Iterator["Pixels"]:
     """Pictures evenly spaced over the part, but for damaged ones; their keys go into `used`."""
-    import numpy as np
-
     from dltk.data.decode import decode
     from dltk.data.shards.fields import PICTURES
-    from dltk.data.shards.reader import ShardReader
 
-    reader = ShardReader(index, cache=None)
-    numbers = np.unique(np.linspace(0, index.total - 1, min(count, index.total)).round().astype(int)).tolist()
-    for at, number in enumerate(numbers, 1):
-        for extension, data in reader.fields(number).items():
-            if extension.rpartition(".")[2] not in PICTURES:
-                continue
-            try:
-                pixels = decode(data)
-            except DataError as error:
-                terminal.note(f"left out {index.keys[number]}: {error}")
-                continue
-            used.append(index.keys[number])
-            yield pixels
-        tell(at, len(numbers))
+    with some_samples(index, count) as (reader, numbers):
+        for at, number in enumerate(numbers, 1):
+            for extension, data in reader.fields(number).items():
+                if extension.rpartition(".")[2] not in PICTURES:
+                    continue
+                try:
+                    pixels = decode(data)
+                except DataError as error:
+                    terminal.note(f"left out {index.keys[number]}: {error}")
+                    continue
+                used.append(index.keys[number])
+                yield pixels
+            tell(at, len(numbers))
     if not used:
         raise DataError(index.folder, "", "holds no pictures that can be read", "Name a set of pictures.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dltk.cli import terminal
+from dltk.cli.data.looking import some_samples
 from dltk.cli.data.verify import index_of
 
 if TYPE_CHECKING:
@@ -28,17 +29,12 @@ def show(
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Show a set: its sizes, its classes, and samples, as a picture where they are pictures."""
-    import numpy as np
-
     from dltk.data.shards.fields import PICTURES
-    from dltk.data.shards.reader import ShardReader
 
     index = index_of(folder, split)
     pictures = any(field.rpartition(".")[2] in PICTURES for field in index.fields)
-    chosen = min(count or (PICTURES_SHOWN if pictures else SHOWN), index.total)
-    numbers = np.unique(np.linspace(0, index.total - 1, chosen).round().astype(int)).tolist()
-    reader = ShardReader(index, cache=None)
-    samples = [(index.keys[number], reader.fields(number)) for number in numbers]
+    with some_samples(index, count or (PICTURES_SHOWN if pictures else SHOWN)) as (reader, numbers):
+        samples = [(index.keys[number], reader.fields(number)) for number in numbers]
     names = _names(folder, index)
     classes = _classes(index, names)
     target = (png or Path(f"{folder.resolve().name}-{split}.png")) if pictures else None
