@@ -109,6 +109,7 @@ def build_data(settings: Settings, *, whole_run: bool = False) -> DataModule:
         resolve(target_of("data", name)),
         {**chosen, **fixed},
         batch=settings["batch"]["global"],
+        tokens=settings["batch"].get("tokens"),  # a run of an earlier dltk has none
         seed=train.seed,
         epochs=train.epochs,
         steps=train.steps,

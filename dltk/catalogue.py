@@ -65,12 +65,20 @@ def _table(*rows: Any) -> dict[str, Any]:
 
 
 CLASS_METRICS = ("loss", "top1_error", "top5_error")
+TRANSLATION_METRICS = (
+    *("loss", "token_loss", "perplexity", "token_error", "source_tokens", "target_tokens"),
+    *("exact_match", "bleu", "chrf"),
+)
 KRIZHEVSKY_2012 = (
     "Krizhevsky, Sutskever, Hinton, ImageNet classification with deep convolutional neural networks, NIPS 2012"
 )
 SERMANET_2014 = "Sermanet et al., OverFeat: integrated recognition, localization and detection, ICLR 2014"
 SIMONYAN_2015 = "Simonyan, Zisserman, Very deep convolutional networks for large-scale image recognition, ICLR 2015"
 SZEGEDY_2014 = "Szegedy et al., Going deeper with convolutions, CVPR 2015, arXiv 1409.4842"
+SUTSKEVER_2014 = "Sutskever, Vinyals, Le, Sequence to sequence learning with neural networks, NIPS 2014"
+BAHDANAU_2015 = (
+    "Bahdanau, Cho, Bengio, Neural machine translation by jointly learning to align and translate, ICLR 2015"
+)
 LECUN_1998 = "LeCun, Bottou, Bengio, Haffner, Gradient-based learning applied to document recognition, Proc. IEEE 1998"
 
 MODELS: dict[str, Architecture] = _table(
@@ -194,6 +202,22 @@ MODELS: dict[str, Architecture] = _table(
         parameters=13_378_280,  # 6,998,552 without the auxiliary classifiers
         settings={"num_classes": 1000},
     ),
+    Architecture(
+        name="seq2seq",
+        target="dltk.models.seq2seq:Seq2Seq",
+        task="translation",
+        paper=SUTSKEVER_2014 + " (ref. 17)",
+        parameters=384_112_000,
+        settings={"source_vocab_size": 160_000, "target_vocab_size": 80_000},
+    ),
+    Architecture(
+        name="rnnsearch",
+        target="dltk.models.rnnsearch:RNNsearch",
+        task="translation",
+        paper=BAHDANAU_2015 + " (ref. 76)",
+        parameters=80_442_000,
+        settings={"source_vocab_size": 30_000, "target_vocab_size": 30_000},
+    ),
 )
 
 TASKS: dict[str, TaskRow] = _table(
@@ -209,6 +233,12 @@ TASKS: dict[str, TaskRow] = _table(
         needs=("image", "target"),
         gradient=False,
         metrics=CLASS_METRICS,
+    ),
+    TaskRow(
+        name="translation",
+        target="dltk.tasks.translation:Translation",
+        needs=("source", "target"),
+        metrics=TRANSLATION_METRICS,
     ),
 )
 
@@ -258,6 +288,18 @@ DATASETS: dict[str, DatasetRow] = _table(
         target="dltk.data.shards.dataset:Shards",
         provides=("image", "target"),
         what="pictures in WebDataset shards, of any number",
+    ),
+    DatasetRow(
+        name="parallel_text",
+        target="dltk.data.shards.parallel:ParallelText",
+        provides=("source", "target"),
+        what="sentences and their translations in WebDataset shards, of any number",
+    ),
+    DatasetRow(
+        name="number_names",
+        target="dltk.data.number_names:NumberNames",
+        provides=("source", "target"),
+        what="numbers below a million in the words of two languages, made by rule (num2words)",
     ),
 )
 

@@ -52,7 +52,7 @@ def find_checkpoint(folder: RunFolder, which: str) -> Path:
 
 
 def load_weights(task: Task, state: Mapping[str, Any]) -> None:
-    """Put a checkpoint's weights into a task; their running average where the run kept one.
+    """Put a checkpoint's weights into a task, their running average where the run kept one, and its vocabularies.
 
     Raises:
         LaunchError: they are another network's.
@@ -63,6 +63,7 @@ def load_weights(task: Task, state: Mapping[str, Any]) -> None:
     except RuntimeError as error:
         remedy = "Load a checkpoint of this recipe's network."
         raise LaunchError("", "checkpoint", f"belongs to another network: {faults or error}", remedy) from None
+    task.restore(state)
     average = state.get("callbacks", {}).get("Average", {}).get("average", {})
     parameters = dict(task.model.named_parameters())
     with torch.no_grad():

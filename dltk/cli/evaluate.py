@@ -51,13 +51,18 @@ def evaluate(
     ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Measure a run, or the average of several, on every sample of a split, once. Each sample's scores are kept."""
+    """Measure a run, or the average of several, on every sample of a split, once.
+
+    Each sample's scores are kept, or its translation.
+    """
     asked = _asked(arguments, split, checkpoint, _protocol(protocol, scales), to)
     if report and len(asked.runs) > 1 and to is None:
         raise LaunchError("", "--to", "is missing: an ensemble belongs to none of its runs", "Name a folder: --to DIR.")
     with terminal.only_json(as_json):
         from dltk.launch import measuring
 
+        if report:
+            _require_classifier(asked)
         result = measuring.measure(asked)
         if report:
             result["report"] = _report(asked, result, to)
@@ -97,6 +102,20 @@ def _asked(arguments: Sequence[str], split: str, checkpoint: str, protocol: Prot
     return Asked(runs, changes, split, checkpoint, protocol, keep)
 
 
+def _require_classifier(asked: "Asked") -> None:
+    """A report is of classes.
+
+    Raises:
+        LaunchError: the run has none.
+    """
+    from dltk.run.folder import RunFolder
+
+    task = RunFolder.open(asked.runs[0]).recipe["task"]["name"]
+    if task == "translation":
+        remedy = "Leave it out; the sentences are kept beside the metrics."
+        raise LaunchError("", "--report", f"is of classes, and '{task}' gives none", remedy)
+
+
 def _report(asked: "Asked", result: dict[str, Any], to: Path | None) -> list[str]:
     """The files of the report."""
     from dltk.cli.report import Report
@@ -133,8 +152,11 @@ def _show(asked: "Asked", result: dict[str, Any]) -> None:
     terminal.show(terminal.table(columns, rows))
     for line in _verdict(asked, result):
         terminal.say(line)
+    for name, signature in result.get("signatures", {}).items():
+        terminal.say(f"{name}: sacrebleu {signature}")
     if result["predictions"]:
-        terminal.say(f"each sample's scores: {result['predictions']}")
+        what = "translation" if "signatures" in result else "scores"
+        terminal.say(f"each sample's {what}: {result['predictions']}")
     for path in result.get("report", []):
         terminal.say(path)
 

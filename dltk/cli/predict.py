@@ -1,4 +1,4 @@
-"""`dltk predict`: what a run's network sees in a person's pictures."""
+"""`dltk predict`: what a run's network sees in a person's pictures, or how it translates a person's lines."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -7,7 +7,7 @@ import typer
 
 from dltk.cli import terminal
 from dltk.cli.runs import RUN_HELP, find_run
-from dltk.errors import DataError, DltkError, RecipeError
+from dltk.errors import DataError, DltkError, LaunchError, RecipeError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,19 +22,44 @@ LOOKED_AT = 200  # training images from which the manner of the data is learnt
 @commands.command(
     rich_help_panel="Measure",
     epilog="Examples:\n\ndltk train lenet5_digits run=first\n\ndltk predict lenet5_digits/first my_seven.png\n\n"
-    "dltk predict lenet5_digits/first *.jpg --top 3 --plot seen.png",
+    "dltk predict lenet5_digits/first *.jpg --top 3 --plot seen.png\n\n"
+    "dltk train rnnsearch_number_names run=first\n\n"
+    "dltk predict rnnsearch_number_names/first < numbers.en > numbers.fr\n\n"
+    "dltk predict rnnsearch_number_names/first numbers.en --beam 12 --n-best 3",
 )
 def predict(
     run: str = typer.Argument(help=RUN_HELP),
-    files: list[Path] = typer.Argument(help="Pictures of any size: PNG, JPEG, GIF, TIFF, BMP, WebP, PPM."),
+    files: list[Path] | None = typer.Argument(
+        None,
+        help="Pictures of any size: PNG, JPEG, GIF, TIFF, BMP, WebP, PPM; or text, a sentence a line (default: stdin).",
+    ),
     top: int = typer.Option(5, min=1, help="Classes shown for each picture."),
     plot: Path | None = typer.Option(None, help="Save what the network saw, with bars of the top classes."),
     invert: Literal["auto", "yes", "no"] = typer.Option("auto", help="Swap light and dark; auto: as the data need it."),
+    beam: int = typer.Option(1, min=1, help="Text: width of the beam; 1 takes the likeliest word at each step."),
+    n_best: int = typer.Option(1, min=1, help="Text: translations of each line, as NUMBER ||| TEXT ||| SCORE."),
+    normalise: float | None = typer.Option(
+        None, min=0, help="Text: power of the length by which a score is divided; default: as the recipe says."
+    ),
+    together: list[str] | None = typer.Option(
+        None, "--with", metavar="RUN", help="Text: another run whose probabilities are averaged in; may be repeated."
+    ),
     checkpoint: str = typer.Option("best", metavar="best|last|STEP", help="Which weights."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Classify pictures. Each is first brought into the form of the run's data; what was done is said."""
+    """Classify pictures, or translate lines, as the run was trained to.
+
+    A picture is first brought into the form of the run's data; what was done is said.
+    """
     folder = find_run(run)
+    if folder.recipe["task"]["name"] == "translation":
+        from dltk.cli.lines import Wanted, translate
+
+        runs = [str(folder.path), *(together or [])]
+        translate(files or [], Wanted(runs, checkpoint, beam, n_best, normalise, as_json))
+        return
+    if not files:
+        raise LaunchError("", "FILES", "are missing", "Give pictures; lines of text are for runs that translate.")
     with terminal.only_json(as_json):
         answers, images = _classify(folder, files, top, invert, checkpoint)
     if plot is not None:

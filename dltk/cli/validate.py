@@ -126,16 +126,17 @@ def data_facts(settings: Mapping[str, Any]) -> "Facts":
 def total_steps(settings: Mapping[str, Any], facts: "Facts | None") -> int | None:
     """Optimiser steps of the whole run; None where they hang on data that are not here."""
     from dltk.data.plan import Plan
+    from dltk.data.token_plan import TokenPlan
 
-    train = settings["train"]
+    train, batch = settings["train"], settings["batch"]
     if train["epochs"] is None or facts is None:
         return train["steps"]
-    plan = Plan(
-        [facts.sizes["train"]],
-        seed=train["seed"],
-        batch=settings["batch"]["global"],
-        last=settings["data"].get("last", "drop"),
-    )
+    plan: Plan | TokenPlan
+    sizes, seed = [facts.sizes["train"]], train["seed"]
+    if facts.lengths is not None:
+        plan = TokenPlan(sizes, seed=seed, tokens=batch["tokens"], samples=batch["global"], lengths=facts.lengths)
+    else:
+        plan = Plan(sizes, seed=seed, batch=batch["global"], last=settings["data"].get("last", "drop"))
     steps = plan.first_step(train["epochs"])
     return steps if train["steps"] is None else min(steps, train["steps"])
 
@@ -158,6 +159,10 @@ def batch_text(settings: Mapping[str, Any], world: int) -> str:
     """`batch 32 = 32 micro × 1 accumulate × 1 process`; `≤` where the shares are uneven."""
     batch = settings["batch"]
     whole, micro, passes = batch["global"], batch["micro"], batch["accumulate"]
+    if batch.get("tokens") is not None:
+        several = f", {passes} accumulate" if passes is not None else ""
+        plural = "es" if world != 1 else ""
+        return f"batch ≤ {whole} and ≤ {batch['tokens']:,} tokens{several}, {world} process{plural}"
     if passes is None:
         passes = 1 if micro is None else -(-whole // (micro * world))
     share = -(-whole // (passes * world))

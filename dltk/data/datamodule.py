@@ -42,7 +42,7 @@ class DataModule(lightning.LightningDataModule):
     Args:
         dataset: makes one split: `dataset(split=…, data_dir=…, **settings)`.
         settings: its other arguments.
-        batch: samples of a global batch, over all processes and passes.
+        batch: samples of a global batch, over all processes and passes; at most, with a bound of tokens.
         seed: of the order and the augmentation.
         workers: processes that read ahead, for each rank; `auto`: none for data in memory.
         augment: changes training images; see dltk.data.transforms.
@@ -52,7 +52,7 @@ class DataModule(lightning.LightningDataModule):
         steps: length of the run in global batches; the smaller counts if both are given.
         whole_run: the training loader covers the whole run instead of one epoch.
         last: what becomes of the samples that fill no batch.
-        tokens: bound of samples × longest in a global batch, instead of `batch` samples; the data set has `lengths`.
+        tokens: bound of samples × longest in a global batch of text, whose data set has `lengths`.
         max_bad: damaged samples borne.
     """
 
@@ -106,9 +106,13 @@ class DataModule(lightning.LightningDataModule):
         sizes = getattr(part, "shard_sizes", [len(part)])
         lanes = getattr(part, "lanes", 1)
         window = getattr(part, "window", None)
+        lengths = getattr(part, "lengths", None)  # (n, 2) or (n, 1)
+        if lengths is not None:
+            bounds = {"samples": self.batch, "tokens": self.tokens}
+            return TokenPlan(sizes, seed=self.seed, **bounds, lengths=lengths, lanes=lanes, window=window)
         if self.tokens is not None:
-            lengths = part.lengths  # (n, 2) or (n, 1)
-            return TokenPlan(sizes, seed=self.seed, tokens=self.tokens, lengths=lengths, lanes=lanes, window=window)
+            what = f"{type(part).__name__} has no `lengths`, by which batches are cut"
+            raise DataError("", "batch.tokens", what, "Remove it, or choose text.")
         shuffle = not getattr(part, "streams", False)
         return Plan(
             sizes, seed=self.seed, batch=self.batch, lanes=lanes, window=window, shuffle=shuffle, last=self.last

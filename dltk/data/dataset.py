@@ -22,17 +22,18 @@ TRIED = 1000  # samples among which a readable one is looked for
 class Dataset(Protocol):
     """The least that a data set has.
 
-    It may also have `keys` (stable names, all different), `classes` (names by class number), `in_memory`, and
-    `batch(numbers)`, which reads many samples at once. A damaged sample raises DataError. One that enlarges its images
-    may have `native`, their rows and columns before, and `enlarge(images (n, 1, s, s), size)`, so that `dltk predict`
-    makes a person's pictures as coarse as the data.
+    It may also have `keys` (stable names, all different), `classes` (names by class number), `lengths` (tokens of
+    every sample, by which batches of text are cut), `in_memory`, and `batch(numbers)`, which reads many samples at
+    once. A damaged sample raises DataError. One that enlarges its images may have `native`, their rows and columns
+    before, and `enlarge(images (n, 1, s, s), size)`, so that `dltk predict` makes a person's pictures as coarse as the
+    data.
     """
 
     def __len__(self) -> int:
         """Number of samples."""
 
     def __getitem__(self, number: int, /) -> Mapping[str, Any]:
-        """One sample: `image` uint8 (c, h, w), `target` int, and what else the task needs."""
+        """One sample: what the task needs, such as `image` uint8 (c, h, w) and `target` int."""
 
 
 class NumberedKeys(Sequence[str]):
@@ -93,6 +94,7 @@ class Facts(NamedTuple):
     classes: int  # 0 where the data set does not say
     image: tuple[int, ...]  # shape of one image, () where there is none
     ignored: int = 0  # files beside the samples that are none
+    lengths: NDArray[np.integer] | None = None  # of text: tokens of the training samples, see dltk.data.token_plan
 
 
 def make(target: Callable[..., Any], settings: Mapping[str, Any], split: str, data_dir: str | None) -> Any:
@@ -184,6 +186,7 @@ def check_data(target: Callable[..., Any], settings: Mapping[str, Any], data_dir
         classes=len(getattr(train, "classes", ())) or _classes_seen(parts.values()),
         image=() if image is None else tuple(image.shape),
         ignored=getattr(train, "ignored", 0),
+        lengths=getattr(train, "lengths", None),
     )
 
 

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from dltk.data.dataset import readable
@@ -226,13 +227,16 @@ class Reader:
 
 def _zeros(value: Any) -> Any:
     """A field of a sample, all zeros."""
+    if isinstance(value, str):
+        return ""
     return [_zeros(one) for one in value] if isinstance(value, list) else torch.zeros_like(torch.as_tensor(value))
 
 
 def collate(samples: Sequence[Any]) -> dict[str, Any]:
     """Samples to a batch: tensors and arrays are stacked, whole numbers become int64, other numbers float32.
 
-    A list of tensors stays one for each sample: they may differ in shape.
+    A list of tensors stays one for each sample: they may differ in shape. Text does too. Sequences of several lengths
+    are filled up behind with zeros, which stand for padding.
     """
     columns = {name: [sample[name] for sample in samples] for name in samples[0]}
     return {name: _stack(values) for name, values in columns.items()}
@@ -245,7 +249,12 @@ def _stack(values: list[Any]) -> Any:
         return torch.tensor(values, dtype=torch.int64)
     if all(isinstance(value, float) for value in values):
         return torch.tensor(values, dtype=torch.float32)
-    return torch.stack([torch.as_tensor(value) for value in values])
+    if isinstance(values[0], str):
+        return values
+    tensors = [torch.as_tensor(value) for value in values]
+    if tensors[0].ndim == 1 and len({len(tensor) for tensor in tensors}) > 1:
+        return pad_sequence(tensors, batch_first=True)
+    return torch.stack(tensors)
 
 
 class TrainLoader:

@@ -1,8 +1,9 @@
-"""Batches of similar length inside the order of samples: a fixed number of tokens instead of samples.
+"""Batches of similar length inside the order of samples: at most so many tokens, or so many samples, or both.
 
 Pool p holds the samples at places [pP, (p + 1)P) of the epoch. It is sorted by (target length, source length, place),
-cut greedily into batches while (count + 1) × longest stays within the budget, and its batches are permuted. So batches
-too are a pure function of (seed, epoch), the index and the lengths, and the position stays one number.
+cut greedily into batches while the samples, and samples × longest, stay within their bounds, and its batches are
+permuted. So batches too are a pure function of (seed, epoch), the index and the lengths, and the position stays one
+number.
 
 Sutskever, Vinyals and Le (2014, section 3.4) batch sentences of about one length for a twofold gain in speed.
 """
@@ -28,21 +29,22 @@ class _Pool(NamedTuple):
 
 
 class TokenPlan(Order):
-    """An order cut into global batches of at most so many tokens, padding counted.
+    """An order cut into global batches of samples of similar length, of bounded size.
 
     An epoch's places are numbered batch after batch, and none is left out.
 
     Args:
         shards: number of samples of each shard.
         seed: of every permutation.
-        tokens: bound of samples × longest, over all ranks.
+        tokens: bound of samples × longest, padding counted, over all ranks; None: there is none.
         lengths: tokens of source and target of each sample (N, 2); for single texts (N, 1).
         lanes: shards read at the same time.
         window: samples permuted together inside a lane.
         pool: samples sorted together (P).
+        samples: bound of samples, over all ranks; None: there is none.
 
     Raises:
-        DataError: there are no samples, or one alone is longer than the budget.
+        DataError: there are no samples, or one alone is longer than the tokens allowed.
     """
 
     smallest = None  # a batch may be smaller than the world; ranks without a sample get one that weighs nothing
@@ -53,20 +55,23 @@ class TokenPlan(Order):
         shards: Sequence[int] | Numbers,
         *,
         seed: int,
-        tokens: int,
+        tokens: int | None,
         lengths: Lengths,
         lanes: int = 1,
         window: int | None = None,
         pool: int = POOL,
+        samples: int | None = None,
     ) -> None:
         super().__init__(shards, seed=seed, lanes=lanes, window=window)
         assert len(lengths) == self.total, f"{len(lengths)} lengths of {self.total} samples"
         assert pool >= 1, f"a pool of {pool} samples"
         if self.total == 0:
             raise DataError("", "data.name", "the training part has no samples", "Give it some.")
+        assert tokens is not None or samples is not None, "batches have no bound"
         self.tokens, self.lengths, self.pool = tokens, lengths, pool
+        self.most = min(samples or pool, pool)  # samples of a batch
         longest = int(lengths.max())
-        if longest > tokens:
+        if tokens is not None and longest > tokens:
             what = f"{tokens} are fewer than the {longest} of sample {int(lengths.max(1).argmax())}"
             raise DataError("", "batch.tokens", what, f"Set at least {longest}, or leave long samples out.")
         self._pools: Recent[_Pool] = Recent(4)
@@ -145,12 +150,14 @@ class TokenPlan(Order):
         longest = lengths.max(1)[order]
         ends = [0]
         while ends[-1] < len(order):
-            ends.append(ends[-1] + _fitting(longest[ends[-1] :], self.tokens))
+            ends.append(ends[-1] + self._fitting(longest[ends[-1] :]))
         return numbers[order], np.asarray(ends[1:], dtype=np.int64)
 
-
-def _fitting(longest: NDArray[np.integer], tokens: int) -> int:
-    """How many of the first samples make a batch, given the tokens of each (n,), none above the budget."""
-    most = longest[: max(1, tokens // max(1, int(longest[0])))]  # more do not fit, whatever follows
-    over = np.maximum.accumulate(most) * np.arange(1, len(most) + 1) > tokens
-    return int(over.argmax()) if over.any() else len(most)
+    def _fitting(self, longest: NDArray[np.integer]) -> int:
+        """How many of the first samples make a batch, given the tokens of each (n,), none above the bound."""
+        if self.tokens is None:
+            return min(self.most, len(longest))
+        # More do not fit, whatever follows.
+        most = longest[: min(self.most, max(1, self.tokens // max(1, int(longest[0]))))]
+        over = np.maximum.accumulate(most) * np.arange(1, len(most) + 1) > self.tokens
+        return int(over.argmax()) if over.any() else len(most)

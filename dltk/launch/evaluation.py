@@ -18,17 +18,19 @@ from dltk.assemble import build_data, build_task
 from dltk.data.datamodule import DataModule
 from dltk.data.views import ScaleJitter
 from dltk.errors import LaunchError
+from dltk.launch.translations import Sentences, decoding_of, own_protocol
 from dltk.run.folder import RunFolder
-from dltk.run.protocol import KINDS, SINGLE_CROP, Protocol
+from dltk.run.protocol import KINDS, SINGLE_CROP, TRANSLATIONS, Protocol
 from dltk.tasks.classification import Classification
 from dltk.tasks.protocols import PROTOCOLS, Applied, Situation
 from dltk.tasks.task import Task
+from dltk.tasks.translation import Translation
 from dltk.trainer.config import TrainConfig
 from dltk.trainer.make import Place, bare_trainer, section
 from dltk.trainer.stopping import Stopping
 from dltk.weights import find_checkpoint, load_weights
 
-Arrays = dict[str, np.ndarray]  # keys (n,), targets (n,), scores (n, k)
+Arrays = dict[str, np.ndarray]  # keys (n,), targets (n,), scores (n, k); of translations see Sentences
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Evaluated(NamedTuple):
 class Predictions(Callback):
     """Gathers key, target and scores of every sample evaluated."""
 
+    suffix = ".npz"
+
     def __init__(self) -> None:
         self._keys: list[str] = []
         self._targets: list[np.ndarray] = []
@@ -84,6 +88,14 @@ class Predictions(Callback):
             "targets": np.concatenate([part[1] for part in parts])[order],
             "scores": np.concatenate([part[2] for part in parts])[order],
         }
+
+    def save(self, path: Path, samples: Arrays) -> None:
+        """Write them to a file."""
+        save_predictions(path, samples)
+
+    def about(self) -> dict[str, Any]:
+        """What an answer says beside the metrics: nothing more."""
+        return {}
 
 
 class Bar(Callback):
@@ -127,7 +139,7 @@ def evaluate(
     data: DataModule | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> Evaluated:
-    """Measure a checkpoint on every sample of a split, once, and keep each sample's scores in the run folder.
+    """Measure a checkpoint on every sample of a split, once; keep each sample's scores, or translation, in the folder.
 
     With `single_crop` they are the network's own scores; other protocols keep the logarithm of the averaged
     probabilities.
@@ -152,28 +164,33 @@ def evaluate(
     if isinstance(task, Classification):
         task.averaged = applied.scores
     task.split = question.split
-    predictions = Predictions()
+    protocol, kept = question.protocol, Predictions()
+    if isinstance(task, Translation):
+        protocol, kept = own_protocol(protocol), Sentences()
+        task.decoding = decoding_of(task, protocol)
+        task.require(data.part(question.split))
     shown = [Bar(f"{folder.name} {question.split}")] if place.rank == 0 else []
     trainer = bare_trainer(
         place,
-        callbacks=[*callbacks, predictions, *shown],
+        callbacks=[*callbacks, kept, *shown],
         precision=section(settings, "train", TrainConfig).precision,
     )
     loader = data.eval_dataloader(question.split, rank=place.rank, world=place.world, view=applied.view)
     trainer.test(task, dataloaders=loader, verbose=False)
     data.teardown("test")
-    samples = predictions.gathered(place.world)
-    target = folder.predictions_path(question.split, str(question.protocol), ".npz")
+    samples = kept.gathered(place.world)
+    target = folder.predictions_path(question.split, str(protocol), kept.suffix)
     if place.rank == 0:
-        save_predictions(target, samples)
+        kept.save(target, samples)
     answer = {
         "split": question.split,
-        "protocol": str(question.protocol),
+        "protocol": str(protocol),
         "scales": list(applied.scales),
         "checkpoint": int(path.name.removeprefix("step-")),
         "samples": len(samples["keys"]),
         "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
         "predictions": str(target),
+        **kept.about(),
     }
     return Evaluated(answer, samples, task)
 
@@ -192,6 +209,12 @@ def _restored(folder: RunFolder, checkpoint: Path, settings: dict[str, Any]) -> 
 def _applied(task: Task, data: DataModule, question: Question) -> Applied:
     """The protocol for a run's network and data."""
     protocol = question.protocol
+    if isinstance(task, Translation):
+        decoding_of(task, own_protocol(protocol))
+        return Applied()
+    if protocol.kind in TRANSLATIONS:
+        what = f"{protocol.kind} is of translations, and {type(task).__name__} gives none"
+        raise LaunchError("", "--protocol", what, "Choose single_crop.")
     if protocol.kind not in PROTOCOLS:
         raise LaunchError("", "--protocol", f"there is no '{protocol.kind}'", f"Choices: {', '.join(KINDS)}.")
     if protocol == SINGLE_CROP:
@@ -218,7 +241,7 @@ def claimed(settings: Mapping[str, Any]) -> Question:
     if not claim:
         return Question()
     protocol = Protocol.read(claim["protocol"])
-    known = protocol is not None and protocol.kind in PROTOCOLS
+    known = protocol is not None and protocol.kind in KINDS
     alone = Protocol(protocol.kind, protocol.scales) if protocol and known else SINGLE_CROP
     return Question(claim["split"], claim["checkpoint"], alone)
 

@@ -82,6 +82,12 @@ def measure(asked: Asked) -> dict[str, Any]:
     runs = [RunFolder.open(path) for path in asked.runs]
     settings = [settings_of(run, asked.changes) for run in runs]
     accelerator, world = devices(settings[0], asked.changes)
+    if len(runs) > 1 and settings[0]["task"]["name"] == "translation":
+        what, remedy = (
+            "several translators cannot be evaluated as one",
+            "Give one; `dltk predict --with` takes more.",
+        )
+        raise LaunchError("", "RUN", what, remedy)
     if len(runs) > 1:
         from dltk.launch.ensemble import require_alike
 

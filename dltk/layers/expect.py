@@ -38,3 +38,9 @@ def not_smaller(images: Tensor, shape: tuple[int, int, int]) -> None:
     fits = images.dim() == 4 and images.shape[1] == c and images.shape[2] >= h and images.shape[3] >= w
     if not fits:
         raise ValueError(f"images are {tuple(images.shape)}. Give images of {c} channels, {h} x {w} pixels or more")
+
+
+def vocabularies(source: int, target: int) -> None:
+    """Raise ValueError where a vocabulary holds nothing but the four special tokens."""
+    for key, size in (("source_vocab_size", source), ("target_vocab_size", target)):
+        at_least(key, size, 5, "not more than the four special tokens")

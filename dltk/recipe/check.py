@@ -379,6 +379,8 @@ def _scale(draft: Draft, settings: dict[str, Any]) -> None:
         what = f"{factor} makes a step larger, and train.steps counts steps"
         raise draft.error("batch.factor", what, "Give train.epochs instead.")
     batch["global"] *= factor
+    if isinstance(batch["tokens"], int):
+        batch["tokens"] *= factor
     optimizer = settings["optimizer"] or {"groups": []}
     for group in (optimizer, *optimizer["groups"]):
         if isinstance(group.get("lr"), int | float):

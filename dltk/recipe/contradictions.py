@@ -34,7 +34,7 @@ COUNT, SIZE, ABOVE, SHARE = Range(1), Range(0), Range(0, open=True), Range(0, 1)
 
 # Numbers that are not free; in a list every one counts. What is made on the way (schedules, networks) checks its own.
 RANGES = {
-    "batch": {"global": COUNT, "micro": COUNT, "accumulate": COUNT},
+    "batch": {"global": COUNT, "tokens": COUNT, "micro": COUNT, "accumulate": COUNT},
     "train": {
         **{"epochs": COUNT, "steps": COUNT, "validate_every": COUNT, "seed": Range(0, 2**63)},
         **{"clip_norm": ABOVE, "clip_value": ABOVE, "ema": Range(0, 1, open=True)},
@@ -64,6 +64,7 @@ def contradictions(draft: Draft, settings: Mapping[str, Any]) -> None:
     _fit(draft, settings)
     _batch(draft, settings["batch"], settings["launch"]["devices"])
     _classes(draft, settings)
+    _vocabularies(draft, settings)
     _pixels(draft, settings)
     _optimizer(draft, settings["optimizer"])
     _metrics(draft, settings)
@@ -146,6 +147,15 @@ def _classes(draft: Draft, settings: Mapping[str, Any]) -> None:
     if row and row.classes and isinstance(asked, int) and asked != row.classes:
         what = f"{asked} asked, data set '{row.name}' has {row.classes} classes"
         raise draft.error("model.num_classes", what, f"Set it to {row.classes}, or choose other data.")
+
+
+def _vocabularies(draft: Draft, settings: Mapping[str, Any]) -> None:
+    """The network has a row for each token that the data may have."""
+    for name in ("source_vocab_size", "target_vocab_size"):
+        asked, most = settings["model"].get(name), settings["data"].get(name)
+        if isinstance(asked, int) and isinstance(most, int) and asked < most:
+            what = f"{asked} is less than the {most} tokens that the data may have (data.{name})"
+            raise draft.error(f"model.{name}", what, f"Set both to {most}, or data.{name} to {asked}.")
 
 
 def _pixels(draft: Draft, settings: Mapping[str, Any]) -> None:

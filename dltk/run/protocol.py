@@ -11,6 +11,8 @@ KINDS = {
     "dense": "every place of the whole picture and of its mirror image",
     "multi_scale_dense": "the same at several scales (OverFeat, VGG)",
     "multi_crop": "144 crops: 4 scales of 3 squares of 6 crops, mirrored too (GoogLeNet)",
+    "greedy": "of a translation the likeliest word at each step",
+    "beam": "beam=12, the likeliest translation that a beam of 12 finds",
 }
 
 _NAME = re.compile(r"(?P<kind>[a-z][a-z0-9_]*)(=(?P<scales>\d+(,\d+)*))?(\+ensemble=(?P<members>\d+))?")
@@ -18,7 +20,10 @@ _NAME = re.compile(r"(?P<kind>[a-z][a-z0-9_]*)(=(?P<scales>\d+(,\d+)*))?(\+ensem
 
 @dataclass(frozen=True)
 class Protocol:
-    """`ten_crop`, `dense=384`, `multi_scale_dense=256,384,512+ensemble=5`: kind, scales, members of an ensemble."""
+    """`ten_crop`, `dense=384`, `multi_scale_dense=256,384,512+ensemble=5`: kind, scales, members of an ensemble.
+
+    `beam=12` names the width of a beam where the others name scales.
+    """
 
     kind: str
     scales: tuple[int, ...] = ()  # shorter sides of the pictures, rising; none: those that the kind takes by itself
@@ -39,7 +44,8 @@ class Protocol:
         return cls(found["kind"], scales, int(found["members"] or 1))
 
 
-SINGLE_CROP = Protocol("single_crop")
+SINGLE_CROP, GREEDY = Protocol("single_crop"), Protocol("greedy")
+TRANSLATIONS = ("greedy", "beam")  # kinds that are of translations; the others are of pictures
 
 
 def read_scales(text: str) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric, MetricCollection
 
+from dltk.data.loader import BatchInfo
 from dltk.optim import Constant, Schedule
 from dltk.tasks.consensus import Consensus
 from dltk.tasks.totals import Totals
@@ -81,6 +82,13 @@ class Task(lightning.LightningModule):
         """
         raise NotImplementedError
 
+    def weigh(self, info: BatchInfo) -> tuple[float, float]:
+        """What a micro-batch weighs in the mean, and what its whole global batch does, had no sample been damaged.
+
+        Both without looking at the device; the first is the `weight` that `measure` gives.
+        """
+        return info.weight, info.planned
+
     def expected_loss(self) -> float | None:
         """The loss of an untrained network, where the task knows it (ln k for a softmax over k classes)."""
         return None
@@ -101,15 +109,15 @@ class Task(lightning.LightningModule):
         info = batch["info"]
         measures = self.measure(batch)
         self.totals.add(measures)
-        self._weight += info.weight
-        self._planned = info.planned
+        weight, self._planned = self.weigh(info)
+        self._weight += weight
         if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0:
             assert self._consensus is not None
             self._consensus.start(self._weight, self.vote_to_stop)
             self._weight = 0.0
             self.step = info.step + 1
         # Lightning divides by the number of passes, as for a mean of means: undo it.
-        return measures["loss"] * (self.trainer.world_size * self.trainer.accumulate_grad_batches / info.planned)
+        return measures["loss"] * (self.trainer.world_size * self.trainer.accumulate_grad_batches / self._planned)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Correct the gradient where samples of the global batch were damaged and so weighed nothing."""
@@ -192,12 +200,21 @@ class Task(lightning.LightningModule):
 
     def _read_evaluation(self, split: str) -> dict[str, float]:
         values = {f"{split}/{name}": value for name, value in self.evaluation.read(self.trainer.world_size).items()}
-        if len(self.metrics):
-            values |= {f"{split}/{label}": float(value) for label, value in self.metrics.compute().items()}
-            self.metrics.reset()
+        values |= {f"{split}/{name}": value for name, value in self._read_corpus().items()}
         # Already the same on every process: nothing to reduce.
         self.log_dict({name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}, batch_size=1)
         return values
+
+    def _read_corpus(self) -> dict[str, float]:
+        """What is measured of a whole part at once."""
+        if not len(self.metrics):
+            return {}
+        values = {label: float(value) for label, value in self.metrics.compute().items()}
+        self.metrics.reset()
+        return values
+
+    def restore(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take what the task needs beside its weights from a checkpoint: nothing."""
 
     # State and devices
 

@@ -33,9 +33,13 @@ class Totals:
 
     `add` keeps the numbers as they are; they are added for many batches at once, in the order of the batches, so that
     it does not matter when. Nothing waits for the device before `read`.
+
+    Args:
+        derive: the means by name to these and what follows from them, such as an exponential.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, derive: Callable[[dict[str, float]], dict[str, float]] | None = None) -> None:
+        self._derive = derive
         self._names: list[str] = []
         self._sums: Tensor | None = None  # (names, 2): sum, weight
         self._pairs: list[Pairs] = []  # of the batches kept
@@ -69,7 +73,7 @@ class Totals:
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Go on from saved sums, on one process for all."""
-        self.__init__()  # type: ignore[misc]
+        self.__init__(self._derive)  # type: ignore[misc]
         self._names = list(state["names"])
         self._sums = torch.tensor(state["sums"], dtype=torch.float64, device=device) if self._names else None
 
@@ -82,7 +86,8 @@ class Totals:
         if world > 1:
             dist.all_reduce(sums)
         pairs = zip(self._names, sums.tolist(), strict=True)
-        return {name: total / weight for name, (total, weight) in pairs if weight}
+        means = {name: total / weight for name, (total, weight) in pairs if weight}
+        return means if self._derive is None else self._derive(means)
 
     def _sum_up(self) -> None:
         """Add the batches kept to the sums."""

@@ -12,7 +12,8 @@ from typing import Any, Literal
 class BatchConfig:
     """How many samples make one step; the rest follows from the number of processes."""
 
-    global_: int  # samples in one optimiser step over all devices (`global` in a recipe)
+    global_: int  # samples in one optimiser step over all devices (`global` in a recipe); of text at most
+    tokens: int | None = None  # text: samples × longest in one step at most, padding counted
     micro: int | None = None  # samples a device takes at once; accumulation follows
     accumulate: int | None = None  # passes that make one step; the micro-batch follows
     factor: int = 1  # multiplies global and the learning rate (linear rule); changes the result

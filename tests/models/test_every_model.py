@@ -75,7 +75,7 @@ def loss(model, x, targets):
 
 
 def test_every_network_of_the_catalogue_is_here():
-    missing = {row.name for row in catalogue.MODELS.values() if row.task != "fit"} - set(MAKERS)
+    missing = {row.name for row in catalogue.MODELS.values() if row.task == "classification"} - set(MAKERS)
     assert missing == set()
 
 

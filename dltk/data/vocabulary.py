@@ -1,0 +1,218 @@
+"""Vocabularies: text to the numbers of its tokens and back, made from the training part.
+
+`words` takes the most frequent words and marks of punctuation, as the translators of 2014 did; the rest becomes
+`<unk>`. `bpe` and `unigram` are sentencepiece's pieces of words: Sennrich, Haddow, Birch, "Neural machine translation
+of rare words with subword units", ACL (2016); Kudo, "Subword regularization", ACL (2018).
+"""
+
+import base64
+import functools
+import hashlib
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+from dltk.errors import DataError
+from dltk.layers.tokens import BOS, EOS, PAD, SPECIAL, UNK
+
+Kind = Literal["words", "bpe", "unigram"]
+
+TOKEN, MARK = re.compile(r"\w+|[^\w\s]"), re.compile(r"[^\w\s]")
+JOINER = "￭"  # on the side of a mark of punctuation where no space stands between it and its neighbour
+SENTENCES = 2_000_000  # of which pieces are learnt, at most
+
+
+class Vocabulary(Protocol):
+    """Text to numbers and back. The numbers of `dltk.layers.tokens` mean the same in all."""
+
+    def __len__(self) -> int:
+        """Tokens, the four special ones among them."""
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text, without begin and end."""
+
+    def decode(self, numbers: Sequence[int]) -> str:
+        """The text of tokens."""
+
+    def to_plain(self) -> dict[str, str | list[str]]:
+        """What `from_plain` makes it from again, of plain types."""
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hexadecimal digits; vocabularies with others give other numbers."""
+
+
+class Words:
+    """Words and marks of punctuation.
+
+    A mark carries JOINER on each side where it touches its neighbour, so that text comes back as it was, but for the
+    number of spaces: `l'eau, 3.5` is `l ￭'￭ eau ￭, 3 ￭.￭ 5`.
+
+    Args:
+        words: without the special tokens; their numbers follow from their order.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = list(words)
+        self._numbers = {word: number for number, word in enumerate(self.words, len(SPECIAL))}
+
+    @classmethod
+    def learn(cls, texts: Iterable[str], size: int) -> "Words":
+        """The most frequent tokens of some texts; of equally frequent ones the first of the alphabet."""
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(split_words(text))
+        ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        return cls([word for word, _ in ranked[: size - len(SPECIAL)]])
+
+    def __len__(self) -> int:
+        return len(SPECIAL) + len(self.words)
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text; what is not in the vocabulary is UNK."""
+        return [self._numbers.get(word, UNK) for word in split_words(text)]
+
+    def decode(self, numbers: Sequence[int]) -> str:
+        """The text of tokens, spaces left out where JOINER says so."""
+        return join_words([self._word(number) for number in numbers])
+
+    def _word(self, number: int) -> str:
+        return SPECIAL[number] if number < len(SPECIAL) else self.words[number - len(SPECIAL)]
+
+    def to_plain(self) -> dict[str, str | list[str]]:
+        """The words."""
+        return {"kind": "words", "words": self.words}
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """Of the words in their order."""
+        return _hash(self.to_plain())
+
+
+class Pieces:
+    """Pieces of words that sentencepiece has learnt.
+
+    Args:
+        kind: `bpe` or `unigram`.
+        model: as sentencepiece writes it.
+    """
+
+    def __init__(self, kind: str, model: bytes) -> None:
+        self.kind, self.model = kind, model
+        self._processor = _sentencepiece().SentencePieceProcessor(model_proto=model)
+
+    @classmethod
+    def learn(cls, kind: str, texts: Iterable[str], size: int) -> "Pieces":
+        """Pieces of some texts, as many as asked for or as there are."""
+        model = io.BytesIO()
+        try:
+            _sentencepiece().SentencePieceTrainer.train(
+                sentence_iterator=iter(texts),
+                model_writer=model,
+                model_type=kind,
+                vocab_size=size,
+                hard_vocab_limit=False,
+                pad_id=PAD,
+                unk_id=UNK,
+                bos_id=BOS,
+                eos_id=EOS,
+                character_coverage=0.9995,
+                input_sentence_size=SENTENCES,
+                shuffle_input_sentence=False,  # the first ones: shards are shuffled already
+                num_threads=1,  # the pieces do not depend on the machine
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            what = f"{size} {kind} pieces cannot be learnt ({str(error).splitlines()[0]})"
+            raise DataError("", "data.tokens", what, "Change the vocabulary's size, or choose words.") from None
+        return cls(kind, model.getvalue())
+
+    def __len__(self) -> int:
+        return int(self._processor.get_piece_size())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"kind": self.kind, "model": self.model}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def encode(self, text: str) -> list[int]:
+        """The pieces of a text."""
+        return list(self._processor.encode(text))
+
+    def decode(self, numbers: Sequence[int]) -> str:
+        """The text of pieces."""
+        return str(self._processor.decode(list(numbers)))
+
+    def to_plain(self) -> dict[str, str | list[str]]:
+        """Sentencepiece's model, as text."""
+        return {"kind": self.kind, "model": base64.b64encode(self.model).decode()}
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """Of sentencepiece's model."""
+        return _hash(self.to_plain())
+
+
+def learn(kind: str, texts: Iterable[str], size: int) -> Vocabulary:
+    """A vocabulary of at most `size` tokens, from the texts of the training part.
+
+    Raises:
+        DataError: it cannot be learnt, or sentencepiece is not installed.
+    """
+    return Words.learn(texts, size) if kind == "words" else Pieces.learn(kind, texts, size)
+
+
+def from_plain(plain: Mapping[str, Any]) -> Vocabulary:
+    """The vocabulary that `to_plain` described.
+
+    Raises:
+        DataError: it is none.
+    """
+    try:
+        if plain["kind"] == "words":
+            return Words([str(word) for word in plain["words"]])
+        return Pieces(plain["kind"], base64.b64decode(plain["model"]))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise DataError("", "vocabulary", f"is damaged ({error})", "Make it again.") from None
+
+
+def split_words(text: str) -> list[str]:
+    """Words and marks of punctuation, with JOINER where a mark touches its neighbour."""
+    found = list(TOKEN.finditer(text))
+    words = []
+    for at, match in enumerate(found):
+        word = match[0]
+        if MARK.fullmatch(word):
+            after = found[at + 1] if at + 1 < len(found) else None
+            left = at > 0 and found[at - 1].end() == match.start()
+            # Of two marks that touch, the second says so.
+            right = after is not None and after.start() == match.end() and not MARK.fullmatch(after[0])
+            word = f"{JOINER * left}{word}{JOINER * right}"
+        words.append(word)
+    return words
+
+
+def join_words(words: Iterable[str]) -> str:
+    """The text of words and marks: as `split_words` found them, single spaces between."""
+    text, free = [], False
+    for word in words:
+        left, right = word.startswith(JOINER), word.endswith(JOINER)
+        text += [" " * (free and not left), word.strip(JOINER)]
+        free = not right
+    return "".join(text)
+
+
+def _hash(plain: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _sentencepiece() -> Any:
+    try:
+        import sentencepiece
+    except ImportError:
+        raise DataError("", "sentencepiece", "is not installed", "Install the extra: dltk[text].") from None
+    return sentencepiece

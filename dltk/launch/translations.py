@@ -1,0 +1,67 @@
+"""The translations of an evaluation: which protocol, and the sentences that it keeps."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning import Callback, Trainer
+
+from dltk.errors import LaunchError
+from dltk.run.atomic import replace_file
+from dltk.run.protocol import GREEDY, SINGLE_CROP, TRANSLATIONS, Protocol
+from dltk.tasks.decoding import Decoding
+from dltk.tasks.translation import Translation
+
+
+def decoding_of(task: Translation, protocol: Protocol, n_best: int = 1) -> Decoding:
+    """How a task translates under a protocol; ranked as its recipe says.
+
+    Raises:
+        LaunchError: the protocol is of pictures, or names no width.
+    """
+    if protocol.kind not in TRANSLATIONS:
+        what = f"{protocol.kind} is of pictures, and this is a translation"
+        raise LaunchError("", "--protocol", what, "Choose greedy, or beam with a width such as beam=12.")
+    if (protocol.kind == "beam") != (len(protocol.scales) == 1) or 0 in protocol.scales:
+        what = f"{protocol} does not name the width of one beam"
+        raise LaunchError("", "--protocol", what, "Write greedy, or beam=12.")
+    width = protocol.scales[0] if protocol.scales else 1
+    return Decoding(width=width, normalise=task.decoding.normalise, n_best=n_best)
+
+
+def own_protocol(protocol: Protocol) -> Protocol:
+    """The protocol of a translation where none was asked for; what was asked for otherwise."""
+    return GREEDY if protocol == SINGLE_CROP else protocol
+
+
+class Sentences(Callback):
+    """The translations of every sentence evaluated; the task has gathered them."""
+
+    suffix = ".jsonl"
+
+    def __init__(self) -> None:
+        self._task: Translation | None = None
+
+    def on_test_end(self, trainer: Trainer, task: Translation) -> None:
+        """Remember whose they are."""
+        self._task = task
+
+    def gathered(self, world: int) -> dict[str, np.ndarray]:
+        """Of all processes, sorted by key: `keys`, `hypotheses` and `references` (n,), text, and `exact` (n,), bool."""
+        assert self._task is not None, "nothing was evaluated"
+        columns = zip(*self._task.translated, strict=True)
+        names = ("keys", "hypotheses", "references", "exact")
+        return {name: np.array(column) for name, column in zip(names, columns, strict=True)}
+
+    def save(self, path: Path, samples: dict[str, np.ndarray]) -> None:
+        """One JSON object a line for each sentence, with these names in the singular."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        names = ("key", "hypothesis", "reference", "exact")
+        rows = zip(*(column.tolist() for column in samples.values()), strict=True)
+        lines = (json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) for row in rows)
+        replace_file(path, "".join(f"{line}\n" for line in lines))
+
+    def about(self) -> dict[str, Any]:
+        """How BLEU and chrF were computed."""
+        return {"signatures": {} if self._task is None else self._task.signatures}

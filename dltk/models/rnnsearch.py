@@ -1,0 +1,144 @@
+"""RNNsearch: while it writes a translation the network looks at the part of the sentence that it needs.
+
+Bahdanau, Cho, Bengio, "Neural machine translation by jointly learning to align and translate", ICLR (2015), section 3
+and appendix A. A network of gated units reads the sentence in both directions; the two states at each word are its
+annotation h_j. Before it writes word i, the decoder weighs them by how well they match its state (A.1.2):
+
+    e_ij = v . tanh(W s_(i-1) + U h_j),  alpha_i = softmax over j,  c_i = sum over j of alpha_ij h_j
+
+and reads c_i in all its gates (A.2.2). The word follows from s_(i-1), the word before and c_i through pairs of units of
+which the larger counts (maxout). 80,442,000 parameters with vocabularies of 30,000 tokens.
+
+Where the paper is silent: before the first word the decoder reads the embedding of a token that begins every sentence.
+The four special tokens are among the 30,000.
+
+Departs from the papers: nothing, with `first_weights: paper`. `fan_in` is for narrow forms, which N(0, 0.01^2) leaves
+almost without signal.
+"""
+
+# Shapes: b sentences, s source tokens, t target tokens, e numbers of an embedding, n units, a units of the alignment,
+# m maxout units, v words of the target vocabulary.
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from dltk.layers import expect, tokens
+from dltk.layers.gated_unit import GatedUnit
+
+State = tuple[Tensor, ...]  # s (b, n), annotations h (b, s, 2n), U h (b, s, a), which of them are real (b, s)
+
+
+class RNNsearch(nn.Module):
+    """The network of figure 1.
+
+    Args:
+        source_vocab_size: tokens of the source language.
+        target_vocab_size: tokens of the target language.
+        embedding_size: numbers that stand for a token.
+        hidden_size: units of the encoder in each direction, and of the decoder.
+        alignment_size: hidden units of the alignment.
+        maxout_size: units before the output, each the larger one of two.
+        dropout: probability of dropping one of these while training; the paper has none.
+        first_weights: as appendix B.1 has them (`paper`); or N(0, 1/F) for F inputs (`fan_in`). Recurrent ones are
+            orthogonal in both.
+
+    Raises:
+        ValueError: a setting is impossible.
+    """
+
+    def __init__(
+        self,
+        *,
+        source_vocab_size: int = 30_000,
+        target_vocab_size: int = 30_000,
+        embedding_size: int = 620,
+        hidden_size: int = 1000,
+        alignment_size: int = 1000,
+        maxout_size: int = 500,
+        dropout: float = 0.0,
+        first_weights: Literal["paper", "fan_in"] = "paper",
+    ) -> None:
+        super().__init__()
+        expect.vocabularies(source_vocab_size, target_vocab_size)
+        sizes = {"embedding_size": embedding_size, "hidden_size": hidden_size, "alignment_size": alignment_size}
+        for key, size in (sizes | {"maxout_size": maxout_size}).items():
+            expect.at_least(key, size, 1, "nothing")
+        expect.probability("dropout", dropout)
+        e, n, a, m = embedding_size, hidden_size, alignment_size, maxout_size
+        self.first_weights = first_weights
+        self.source_embedding = nn.Embedding(source_vocab_size, e)
+        self.target_embedding = nn.Embedding(target_vocab_size, e)
+        self.forwards = GatedUnit(e, n)
+        self.backwards = GatedUnit(e, n)
+        self.first_state = nn.Linear(n, n)  # W_s
+        self.decoder = GatedUnit(e, n)
+        self.context = nn.Linear(2 * n, 3 * n, bias=False)  # C_z, C_r, C
+        self.query = nn.Linear(n, a, bias=False)  # W_a
+        self.keys = nn.Linear(2 * n, a, bias=False)  # U_a
+        self.energy = nn.Linear(a, 1, bias=False)  # v_a
+        self.maxout = nn.Linear(n + e + 2 * n, 2 * m)  # U_o, V_o, C_o
+        self.drop = nn.Dropout(dropout)
+        self.output = nn.Linear(m, target_vocab_size)  # W_o
+        for name, parameter in self.named_parameters():
+            self.initialise(name, parameter, None)
+
+    def initialise(self, name: str, parameter: nn.Parameter, generator: torch.Generator | None) -> None:
+        """As appendix B.1 says, or as `first_weights` does."""
+        if name.endswith("bias") or (name == "energy.weight" and self.first_weights == "paper"):
+            nn.init.zeros_(parameter)
+        elif ".gates." in name or ".candidate." in name:
+            for matrix in parameter.detach().split(parameter.shape[1]):
+                nn.init.orthogonal_(matrix, generator=generator)
+        elif self.first_weights == "fan_in":
+            nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5, generator=generator)
+        else:
+            nn.init.normal_(parameter, std=0.001 if name.startswith(("query", "keys")) else 0.01, generator=generator)
+
+    def forward(self, source: Tensor, words: Tensor) -> Tensor:
+        """Source tokens (b, s), and the words before each of the translation's (b, t), to scores of words (b, t, v)."""
+        return self.output(self.readout(source, words))
+
+    def readout(self, source: Tensor, words: Tensor) -> Tensor:
+        """As `forward`, to what `output` makes the scores from (b, t, m)."""
+        s, *memory = self.start(source)
+        y = self.target_embedding(words)  # (b, t, e)
+        projected = self.decoder.inputs(y)  # (b, t, 3n)
+        states, contexts = [], []
+        for step in range(words.shape[1]):
+            c, _ = self.attend(s, *memory)  # (b, 2n)
+            states.append(s)
+            contexts.append(c)
+            s = self.decoder(projected[:, step] + self.context(c), s)
+        return self._deep_output(torch.stack(states, 1), y, torch.stack(contexts, 1))
+
+    def start(self, source: Tensor) -> State:
+        """Source tokens (b, s) to the state from which the translation is written."""
+        real = tokens.real(source)  # (b, s)
+        x = self.source_embedding(source)  # (b, s, e)
+        back = self.backwards.run(x, real, backwards=True)  # (b, s, n)
+        annotations = torch.cat([self.forwards.run(x, real), back], dim=2)  # (b, s, 2n)
+        s = torch.tanh(self.first_state(back[:, 0]))  # (b, n)
+        return s, annotations, self.keys(annotations), real
+
+    def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
+        """The words before (b,) and a state to what `output` makes the scores from (b, m), and the next state."""
+        s, *memory = state
+        y = self.target_embedding(words)  # (b, e)
+        c, _ = self.attend(s, *memory)
+        following = self.decoder(self.decoder.inputs(y) + self.context(c), s)
+        return self._deep_output(s, y, c), (following, *memory)
+
+    def attend(self, s: Tensor, annotations: Tensor, keys: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """A state (b, n) to the context (b, 2n), and the weights of the annotations in it (b, s); of padding zero."""
+        energies = self.energy(torch.tanh(self.query(s)[:, None] + keys)).squeeze(2)  # (b, s)
+        # A sample without a token has no finite energy; its weights are equal then, and it counts for nothing.
+        masked = energies.masked_fill(~real, torch.finfo(energies.dtype).min)
+        weights = torch.softmax(masked, dim=1)  # (b, s)
+        return torch.bmm(weights[:, None], annotations).squeeze(1), weights
+
+    def _deep_output(self, s: Tensor, y: Tensor, c: Tensor) -> Tensor:
+        """State (…, n), word before (…, e) and context (…, 2n) to the larger one of each pair (…, m)."""
+        pairs = self.maxout(torch.cat([s, y, c], dim=-1)).unflatten(-1, (-1, 2))  # (…, m, 2)
+        return self.drop(pairs.amax(-1))

@@ -1,0 +1,232 @@
+"""Translation: a sentence of one language in, a sentence of another out.
+
+While it trains, the network reads the right words before the one that it is to give (teacher forcing). At validation
+and test it also translates by itself, and its sentences are compared with the references.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dltk.data.loader import BatchInfo
+from dltk.data.vocabulary import Vocabulary, from_plain
+from dltk.errors import DataError, LaunchError
+from dltk.layers import tokens
+from dltk.metrics import translation_scores
+from dltk.tasks.decoding import Decoding, Hypothesis, translate
+from dltk.tasks.task import Batch, Procedure, Task
+from dltk.tasks.totals import Totals
+
+# Shapes: b sentences, s source tokens, t target tokens, n target tokens that are no padding, v words.
+
+
+class Pair(NamedTuple):
+    """The vocabularies of a translator."""
+
+    source: Vocabulary
+    target: Vocabulary
+
+    @property
+    def hash(self) -> str:
+        """Differs where one of them does."""
+        return f"{self.source.hash}-{self.target.hash}"
+
+
+class Translated(NamedTuple):
+    """One sentence of an evaluation."""
+
+    key: str
+    hypothesis: str
+    reference: str
+    exact: bool  # token by token
+
+
+class Translation(Task):
+    """Trains a network that translates, and measures perplexity, exact matches, BLEU and chrF.
+
+    The loss of a sentence is the negative log-likelihood of its words and its end. Perplexity is its exponential per
+    token. `token_error` is how often the likeliest token is wrong, the right ones before it being known.
+
+    Args:
+        model: the network; source tokens (b, s) and words (b, t) to what its `output` makes scores from.
+        mean: over what the loss is averaged in a global batch: over its `sentences` as in Sutskever et al. (2014) and
+            Bahdanau et al. (2015), or over their `tokens`.
+        label_smoothing: share of the target's probability that is given to all words alike.
+        length_normalisation: power of the length by which a beam's log-probabilities are divided at the end.
+        procedure: optimiser, schedule, clipping, seed.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        mean: Literal["sentences", "tokens"] = "sentences",
+        label_smoothing: float = 0.0,
+        length_normalisation: float = 0.0,
+        procedure: Procedure | None = None,
+    ) -> None:
+        super().__init__(model, procedure)
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing is {label_smoothing}, a share. Set 0 or more, and below 1")
+        if length_normalisation < 0:
+            raise ValueError(f"length_normalisation is {length_normalisation}, a power. Set 0 or more")
+        if len(self.metrics):
+            raise ValueError("a translation has no class scores for train.metrics. Remove them")
+        self.mean, self.label_smoothing = mean, label_smoothing
+        self.decoding = Decoding(normalise=length_normalisation)
+        self.totals, self.evaluation = Totals(with_perplexity), Totals(with_perplexity)
+        self.vocabularies: Pair | None = None  # from the training data, or from a checkpoint
+        self.translated: list[Translated] = []  # of the part evaluated last, all processes', sorted by key
+        self.signatures: dict[str, str] = {}  # how BLEU and chrF were computed
+        self._mine: list[Translated] = []
+
+    def measure(self, batch: Batch) -> dict[str, Any]:
+        """Loss, errors and numbers of tokens of one micro-batch, as sums; the right words before each are known."""
+        model: Any = self.model
+        source, target = batch["source"], batch["target"]  # (b, s), (b, t)
+        counts = batch["weight"] > 0  # (b,)
+        chosen = tokens.real(target) & counts[:, None]  # (b, t)
+        readout = model.readout(source, tokens.shifted(target))[chosen]  # (n, m)
+        scores, right = model.output(readout).float(), target[chosen]  # (n, v), (n,)
+        loss = F.cross_entropy(scores, right, reduction="sum", label_smoothing=self.label_smoothing)
+        plain = F.cross_entropy(scores.detach(), right, reduction="sum") if self.label_smoothing else loss.detach()
+        errors = (scores.detach().argmax(1) != right).sum()
+        n, sentences = chosen.sum(), counts.sum()
+        source_tokens = (tokens.real(source) & counts[:, None]).sum()
+        return {
+            "loss": loss,
+            "weight": sentences if self.mean == "sentences" else n,
+            "token_loss": (plain, n),
+            "token_error": (100.0 * errors, n),
+            "source_tokens": (source_tokens, sentences),
+            "target_tokens": (n, sentences),
+        }
+
+    def weigh(self, info: BatchInfo) -> tuple[float, float]:
+        """What a micro-batch and its whole global batch weigh: their sentences, or their target tokens."""
+        if self.mean == "sentences":
+            return float(len(info.keys) - len(info.damaged)), float(info.samples)
+        return info.weight, info.planned
+
+    def expected_loss(self) -> float | None:
+        """ln v for each token of an untrained network; unknown for each sentence, and with smoothed targets."""
+        if self.mean == "sentences" or self.label_smoothing:
+            return None
+        model: Any = self.model
+        return math.log(model.output.out_features)
+
+    # Evaluation
+
+    def translate(self, source: Tensor, others: "Sequence[Translation]" = ()) -> list[list[Hypothesis]]:
+        """Source tokens (b, s) to the best hypotheses of each; together with other runs' networks if given."""
+        networks: list[Any] = [task.model for task in (self, *others)]
+        return translate(networks, source, self.decoding)
+
+    def _evaluate(self, batch: Batch) -> dict[str, Any]:
+        measures = self.measure(batch)
+        self.evaluation.add(measures)
+        real = (batch["weight"] > 0).tolist()
+        if any(real) and self.vocabularies is not None:
+            self._mine += self._translated(batch, real)
+        return measures
+
+    def _translated(self, batch: Batch, real: list[bool]) -> list[Translated]:
+        assert self.vocabularies is not None
+        chosen = [at for at, counts in enumerate(real) if counts]
+        decode = self.vocabularies.target.decode
+        answers = self.translate(batch["source"][chosen])
+        targets = batch["target"].tolist()
+        return [
+            Translated(
+                batch["info"].keys[at],
+                decode(best[0].tokens),
+                batch["reference"][at],
+                best[0].finished and best[0].tokens == until_end(targets[at]),
+            )
+            for at, best in zip(chosen, answers, strict=True)
+        ]
+
+    def _read_corpus(self) -> dict[str, float]:
+        """Exact matches in per cent, BLEU and chrF, of all processes' sentences."""
+        parts: list[Any] = [self._mine]
+        if self.trainer.world_size > 1:
+            parts = [None] * self.trainer.world_size
+            dist.all_gather_object(parts, self._mine)
+        self.translated = sorted((one for part in parts for one in part), key=lambda one: one.key)
+        self._mine = []
+        if not self.translated:
+            return {}
+        scores, self.signatures = translation_scores(
+            [one.hypothesis for one in self.translated], [one.reference for one in self.translated]
+        )
+        exact = 100.0 * sum(one.exact for one in self.translated) / len(self.translated)
+        return {"exact_match": exact, **scores}
+
+    # Vocabularies
+
+    def setup(self, stage: str) -> None:
+        """Take the vocabularies of the training data."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and data is not None:
+            self.require(data.part("train"))
+
+    def require(self, part: Any) -> None:
+        """See that a data set has the task's vocabularies; a task that has none yet takes the data's.
+
+        Raises:
+            DataError: the data set has none, or others than those of the checkpoint that the task was restored from.
+        """
+        if not hasattr(part, "vocabularies"):
+            what = f"{type(part).__name__} has no `vocabularies`"
+            raise DataError("", "data.name", what, "Choose parallel text (parallel_text, number_names).")
+        found = Pair(*part.vocabularies)
+        if self.vocabularies is not None and self.vocabularies.hash != found.hash:
+            what = "its vocabularies are not those that the network was trained with"
+            raise DataError("", "data", what, "Bring back the data of the run, with their folder `vocabularies`.")
+        self.vocabularies = found
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the vocabularies too: without them nobody can read what the network writes."""
+        super().on_save_checkpoint(checkpoint)
+        if self.vocabularies is not None:
+            checkpoint["vocabularies"] = [one.to_plain() for one in self.vocabularies]
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        super().on_load_checkpoint(checkpoint)
+        self.restore(checkpoint)
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if data is not None:
+            self.require(data.part("train"))
+
+    def restore(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take the vocabularies from a checkpoint."""
+        if "vocabularies" in checkpoint:
+            self.vocabularies = Pair(*(from_plain(plain) for plain in checkpoint["vocabularies"]))
+
+    def required_vocabularies(self) -> Pair:
+        """The vocabularies.
+
+        Raises:
+            LaunchError: the checkpoint has none.
+        """
+        if self.vocabularies is None:
+            raise LaunchError("", "checkpoint", "holds no vocabularies", "Choose one that dltk has trained.")
+        return self.vocabularies
+
+
+def until_end(target: list[int]) -> list[int]:
+    """The tokens of a target without its end and the padding."""
+    return [token for token in target if token not in (tokens.EOS, tokens.PAD)]
+
+
+def with_perplexity(means: dict[str, float]) -> dict[str, float]:
+    """Means of measures, and the perplexity per token; infinite where it is too large for a number."""
+    if "token_loss" not in means:
+        return means
+    loss = means["token_loss"]
+    return {**means, "perplexity": math.exp(loss) if loss < 700 else math.inf}

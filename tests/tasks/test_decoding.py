@@ -1,0 +1,160 @@
+"""Decoding against exhaustive search, one by one, and by several networks."""
+
+import itertools
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dltk.layers import tokens
+from dltk.layers.tokens import BOS, EOS, PAD
+from dltk.models.rnnsearch import RNNsearch
+from dltk.models.seq2seq import Seq2Seq
+from dltk.tasks.decoding import Decoding, Hypothesis, beam, greedy, log_probabilities, translate
+
+SMALL = {"source_vocab_size": 9, "embedding_size": 5, "hidden_size": 6}
+NETWORKS = {
+    "seq2seq": lambda words: Seq2Seq(**SMALL, target_vocab_size=words, num_layers=2, first_weights=1.5),
+    "rnnsearch": lambda words: RNNsearch(
+        **SMALL, target_vocab_size=words, alignment_size=5, maxout_size=8, first_weights="fan_in"
+    ),
+}
+SOURCE = torch.tensor([[4, 5, 6, 7, 3], [8, 4, 3, 0, 0], [6, 3, 0, 0, 0]])  # (3, 5)
+
+
+@pytest.fixture(params=NETWORKS)
+def make(request):
+    def made(words: int = 7, seed: int = 0):
+        torch.manual_seed(seed)
+        net = NETWORKS[request.param](words).double().eval()
+        with torch.no_grad():
+            net.output.weight.mul_(4)  # so that some words are likelier than others
+        return net
+
+    return made
+
+
+def log_likelihood(networks, source, sentence) -> float:
+    """Of a target with its end, by one pass; of several networks by the mean of their probabilities at each step."""
+    words = tokens.shifted(torch.tensor([sentence]))
+    logs = torch.stack([F.log_softmax(net(source[None], words)[0], 1) for net in networks])  # (networks, t, v)
+    mean = torch.logsumexp(logs, 0) - math.log(len(networks))
+    return float(mean[range(len(sentence)), sentence].sum().detach())
+
+
+def exhaustive(networks, source, words, longest):
+    """The likeliest sentences of at most so many tokens, the end counted, with their log-likelihoods."""
+    inner = [token for token in range(words) if token not in (PAD, BOS, EOS)]
+    sentences = [
+        [*middle, EOS] for length in range(longest) for middle in itertools.product(inner, repeat=length)
+    ]  # fmt: skip
+    found = [(sentence[:-1], log_likelihood(networks, source, sentence)) for sentence in sentences]
+    return sorted(found, key=lambda one: -one[1])
+
+
+def test_a_wide_beam_is_an_exhaustive_search(make):
+    net, words, longest = make(6), 6, 4
+    wide = Decoding(width=words**longest, n_best=20, times=0.0, plus=longest)
+    for source, found in zip(SOURCE, beam([net], SOURCE, wide), strict=True):
+        expected = exhaustive([net], source[: int(tokens.lengths(source[None]))], words, longest)[:20]
+        ended = [one for one in found if one.finished]
+        assert [one.tokens for one in ended] == [sentence for sentence, _ in expected[: len(ended)]]
+        assert [one.score for one in ended] == pytest.approx([score for _, score in expected[: len(ended)]], abs=1e-5)
+        assert len(ended) >= 10
+
+
+def test_the_best_of_a_wide_beam_does_not_depend_on_how_many_are_asked_for(make):
+    wide = Decoding(width=64, n_best=64)
+    best = [ranked[0] for ranked in beam([make()], SOURCE, wide)]
+    alone = [ranked[0] for ranked in beam([make()], SOURCE, Decoding(width=64))]
+    assert [one.tokens for one in alone] == [one.tokens for one in best]
+
+
+def test_a_beam_of_one_is_greedy(make):
+    for seed in range(5):
+        net = make(9, seed)
+        one = greedy([net], SOURCE, Decoding())
+        found = [ranked[0] for ranked in beam([net], SOURCE, Decoding())]
+        assert [each.tokens for each in found] == [each.tokens for each in one]
+        assert [each.score for each in found] == pytest.approx([each.score for each in one], abs=1e-5)
+        assert [each.finished for each in found] == [each.finished for each in one]
+
+
+@pytest.mark.parametrize("how", [Decoding(), Decoding(width=4, n_best=4), Decoding(width=3, normalise=1.0)], ids=str)
+def test_together_is_one_by_one(make, how):
+    net = make(9, 1)
+    together = translate([net], SOURCE, how)
+    for source, ranked in zip(SOURCE, together, strict=True):
+        (alone,) = translate([net], source[None, : int(tokens.lengths(source[None]))], how)
+        assert [one.tokens for one in ranked] == [one.tokens for one in alone]
+        assert [one.score for one in ranked] == pytest.approx([one.score for one in alone], abs=1e-5)
+
+
+def test_scores_are_log_likelihoods(make):
+    net = make(9, 2)
+    for source, ranked in zip(SOURCE, translate([net], SOURCE, Decoding(width=5, n_best=5)), strict=True):
+        real = source[: int(tokens.lengths(source[None]))]
+        for one in ranked:
+            sentence = [*one.tokens, EOS] if one.finished else one.tokens
+            assert one.score == pytest.approx(log_likelihood([net], real, sentence), abs=1e-4)
+
+
+def test_an_ensemble_averages_probabilities(make):
+    networks = [make(6, 1), make(6, 2)]
+    wide = Decoding(width=6**3, n_best=10, times=0.0, plus=3)
+    source = SOURCE[1, :3]
+    (found,) = beam(networks, source[None], wide)
+    expected = exhaustive(networks, source, 6, 3)
+    ended = [one for one in found if one.finished]
+    assert [one.tokens for one in ended] == [sentence for sentence, _ in expected[: len(ended)]]
+    states = [net.start(source[None]) for net in networks]
+    logs, _ = log_probabilities(networks, torch.tensor([BOS]), states)
+    each = [
+        F.softmax(net.output(net.step(torch.tensor([BOS]), state)[0]), 1)
+        for net, state in zip(networks, states, strict=True)
+    ]
+    torch.testing.assert_close(logs.exp()[:, 3:].double(), (sum(each) / 2)[:, 3:], rtol=0, atol=1e-6)
+    assert not logs.exp()[:, [PAD, BOS]].any()
+
+
+def test_a_copy_changes_an_ensemble_by_nothing(make):
+    net, how = make(9, 3), Decoding(width=3, n_best=3)
+    one, both = translate([net], SOURCE, how), translate([net, net], SOURCE, how)
+    assert [[h.tokens for h in ranked] for ranked in one] == [[h.tokens for h in ranked] for ranked in both]
+
+
+def test_lengths_are_bounded_by_the_own_source(make):
+    net = make()
+    with torch.no_grad():
+        net.output.bias[EOS] = -1e4  # never ends by itself
+    for how in (Decoding(times=2, plus=1), Decoding(width=2, times=2, plus=1)):
+        found = [ranked[0] for ranked in translate([net], SOURCE, how)]
+        assert [len(one.tokens) for one in found] == [11, 7, 5]
+        assert not any(one.finished for one in found)
+
+
+class Fixed:
+    """The same probabilities whatever was said: the end 0.4, token 4 0.6."""
+
+    def start(self, source):
+        return (source[:, :1].double(),)
+
+    def step(self, words, state):
+        return state[0], state
+
+    def output(self, readout):
+        probabilities = torch.tensor([0.0, 0.0, 0.0, 0.4, 0.6], dtype=torch.float64)
+        return probabilities.log().clamp(min=-1e6).expand(len(readout), 5)
+
+
+def test_normalised_scores_prefer_what_is_longer():
+    source = torch.tensor([[4, 3]])
+    how = {"width": 4, "times": 0.0, "plus": 5, "n_best": 4}
+    (plain,) = translate([Fixed()], source, Decoding(**how))
+    (long,) = translate([Fixed()], source, Decoding(**how, normalise=1.0))
+    assert plain[0] == Hypothesis([], pytest.approx(math.log(0.4), abs=1e-6), True)
+    mean = (2 * math.log(0.6) + math.log(0.4)) / 3
+    assert next(one for one in long if one.tokens == [4, 4]).score == pytest.approx(mean, abs=1e-6)
+    finished = [one for one in long if one.finished]
+    assert [len(one.tokens) for one in finished] == sorted((len(one.tokens) for one in finished), reverse=True)
