@@ -164,7 +164,8 @@ def evaluate(
     if isinstance(task, Classification):
         task.averaged = applied.scores
     task.split = question.split
-    protocol, kept = question.protocol, Predictions()
+    protocol = question.protocol
+    kept: Predictions | Sentences = Predictions()
     if isinstance(task, Translation):
         protocol, kept = own_protocol(protocol), Sentences()
         task.decoding = decoding_of(task, protocol)

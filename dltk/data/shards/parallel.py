@@ -172,8 +172,8 @@ def _vocabulary(train: OpenedShards, side: int, kind: str, size: int) -> Vocabul
         return from_plain(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(path, "", f"is no vocabulary ({error})", "Remove it; it is made again.") from None
+    except (OSError, ValueError, DataError) as error:
+        raise DataError(path, "", f"is no vocabulary: {error}", "Remove it; it is made again.") from None
     found = learn(kind, _side(train, side, SENTENCES if kind != "words" else None), size)
     _keep(path, lambda file: file.write(json.dumps(found.to_plain(), ensure_ascii=False).encode()))
     return found
