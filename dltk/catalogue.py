@@ -46,6 +46,7 @@ class TaskRow:
     needs: tuple[str, ...]
     gradient: bool = True  # trained by an optimiser; a recipe of the others has no `optimizer`
     metrics: tuple[str, ...] = ()  # what it measures of every part; top5_error with more than five classes only
+    scores: bool = True  # it gives class scores, which `train.metrics` read
     given: tuple[str, ...] = ("model", "procedure")
 
 
@@ -239,6 +240,7 @@ TASKS: dict[str, TaskRow] = _table(
         target="dltk.tasks.translation:Translation",
         needs=("source", "target"),
         metrics=TRANSLATION_METRICS,
+        scores=False,
     ),
 )
 

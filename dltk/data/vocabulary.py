@@ -35,7 +35,7 @@ class Vocabulary(Protocol):
         """The tokens of a text, without begin and end."""
 
     def decode(self, numbers: Sequence[int]) -> str:
-        """The text of tokens."""
+        """The text of tokens; of numbers that are none, as a network with more of them may write, `<unk>`."""
 
     def to_plain(self) -> dict[str, str | list[str]]:
         """What `from_plain` makes it from again, of plain types."""
@@ -80,6 +80,8 @@ class Words:
         return join_words([self._word(number) for number in numbers])
 
     def _word(self, number: int) -> str:
+        if number >= len(self):
+            return SPECIAL[UNK]
         return SPECIAL[number] if number < len(SPECIAL) else self.words[number - len(SPECIAL)]
 
     def to_plain(self) -> dict[str, str | list[str]]:
@@ -145,7 +147,7 @@ class Pieces:
 
     def decode(self, numbers: Sequence[int]) -> str:
         """The text of pieces."""
-        return str(self._processor.decode(list(numbers)))
+        return str(self._processor.decode([number if number < len(self) else UNK for number in numbers]))
 
     def to_plain(self) -> dict[str, str | list[str]]:
         """Sentencepiece's model, as text."""

@@ -189,6 +189,10 @@ def _optimizer(draft: Draft, optimizer: Mapping[str, Any] | None) -> None:
 def _metrics(draft: Draft, settings: Mapping[str, Any]) -> None:
     """The metrics that decide something are among those that the run measures."""
     known = _measured(settings)
+    row = catalogue.TASKS.get(settings["task"]["name"])
+    if row is not None and not row.scores and settings["train"]["metrics"]:
+        what = f"they read class scores, and task '{row.name}' gives none"
+        raise draft.error("train.metrics", what, "Remove them.")
     labels: list[str] = []
     for i, label in enumerate(_labels(settings)):
         if label in known or label in labels:

@@ -14,7 +14,7 @@ from dltk.data.pictures import Pictures
 from dltk.data.views import CentreCrop, Frame, Middle, Whole, rescaled
 from dltk.errors import DataError, LaunchError
 from dltk.models.overfeat import OverFeatFast
-from dltk.run.protocol import KINDS
+from dltk.run.protocol import KINDS, TRANSLATIONS
 from dltk.tasks import protocols
 from dltk.tasks.classification import Classification
 from dltk.tasks.protocols import PROTOCOLS, Applied, Situation
@@ -140,7 +140,7 @@ def corners(square: Tensor, size: int) -> list[Tensor]:
 
 
 def test_the_table_is_what_help_lists() -> None:
-    assert list(PROTOCOLS) == list(KINDS)
+    assert [*PROTOCOLS, *TRANSLATIONS] == list(KINDS)
 
 
 def test_ten_crop_is_the_mean_of_ten_forwards() -> None:

@@ -1,0 +1,169 @@
+"""A translator as a user has it: trained, lengthened, evaluated, given lines; and every mistake in one line."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dltk.cli import lines
+from dltk.run.folder import RunFolder
+from tests.cli.conftest import Command, Said, Trained, start
+
+SMALL = (
+    *("data.pairs=300", "train.epochs=null", "train.steps=6", "train.validate_every=6", "log.every_steps=3"),
+    *("model.hidden_size=12", "model.embedding_size=8", "log.wandb=disabled", "launch.threads=1", "run=first"),
+)
+METRIC = "train.metrics=[{name: 'torchmetrics.classification:MulticlassAccuracy', num_classes: 3}]"
+TEXT = "one\n\ntwo thousand, three hundred\n"
+
+
+@pytest.fixture(scope="session")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A small RNNsearch after some steps; what it says is nonsense."""
+    runs = tmp_path_factory.mktemp("translator") / "runs"
+    said = start("train", "rnnsearch_number_names", *SMALL, f"runs_dir={runs}", cwd=runs.parent)
+    assert said.code == 0, said.err
+    return Trained(runs, runs / "rnnsearch_number_names" / "first", said)
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "numbers.en"
+    path.write_text(TEXT)
+    return path
+
+
+def test_a_training_says_what_it_measures(translator: Trained) -> None:
+    run = RunFolder.open(translator.path)
+    line = next(entry for entry in run.metrics.read() if "train/loss" in entry)
+    assert {"train/perplexity", "train/token_error", "train/gradient_norm"} <= set(line)
+    for side in ("source_tokens", "target_tokens"):
+        assert line[f"time/{side}_per_second"] == pytest.approx(
+            line["time/samples_per_second"] * line[f"train/{side}"], rel=1e-6
+        )
+    summary = run.summary() or {}
+    assert {"val/bleu", "test/bleu", "test/chrf", "test/exact_match", "test/perplexity"} <= set(summary["metrics"])
+    assert summary["evaluation"]["protocol"] == "greedy"
+    assert "≤ 2,048 tokens" in translator.said.out
+
+
+def test_an_evaluation_keeps_the_sentences_and_says_how_it_scored(dltk: Command, translator: Trained) -> None:
+    answer = dltk("evaluate", translator.path, "--json").json
+    assert (answer["split"], answer["protocol"]) == ("test", "greedy")
+    assert set(answer["signatures"]) == {"bleu", "chrf"}
+    kept = [json.loads(line) for line in Path(answer["predictions"]).read_text().splitlines()]
+    assert len(kept) == answer["samples"]
+    assert [set(one) for one in kept[:1]] == [{"key", "hypothesis", "reference", "exact"}]
+    assert [one["key"] for one in kept] == sorted(one["key"] for one in kept)
+    exact = 100 * sum(one["exact"] for one in kept) / len(kept)
+    assert answer["metrics"]["test/exact_match"] == pytest.approx(exact)
+    shown = dltk("evaluate", translator.path).out
+    assert "bleu: sacrebleu nrefs:1|case:mixed" in shown
+    assert "each sample's translation:" in shown
+
+
+def test_a_beam_is_evaluated_on_any_number_of_processes_alike(translator: Trained) -> None:
+    ask = ("evaluate", translator.path, "--split", "val", "--protocol", "beam=3", "--json")
+    one, two = (start(*ask, *more, cwd=translator.runs.parent) for more in ((), ("launch.devices=2",)))
+    assert (one.code, two.code) == (0, 0), one.err + two.err
+    assert one.json["protocol"] == "beam=3"
+    assert one.json["samples"] == two.json["samples"]
+    assert two.json["metrics"] == pytest.approx(one.json["metrics"], rel=1e-6)
+
+
+def test_lines_of_files_and_of_standard_input(
+    dltk: Command, translator: Trained, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from_file = dltk("predict", translator.path, text)
+    assert from_file.code == 0, from_file.err
+    assert len(from_file.out.splitlines()) == 3
+    assert from_file.out.splitlines()[1] == ""
+    assert "3 lines" in from_file.err
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
+    assert dltk("predict", translator.path).out == from_file.out
+    twice = dltk("predict", translator.path, text, text)
+    assert twice.out == from_file.out * 2
+
+
+def test_several_translations_of_each_line(dltk: Command, translator: Trained, text: Path) -> None:
+    said = dltk("predict", translator.path, text, "--beam", 4, "--n-best", 2)
+    rows = [row.split(" ||| ") if row else [] for row in said.out.split("\n")[:-1]]
+    assert [row[0] for row in rows if row] == ["1", "1", "3", "3"]
+    answers = [
+        json.loads(line)
+        for line in dltk("predict", translator.path, text, "--beam", 4, "--n-best", 2, "--json").out.splitlines()
+    ]
+    assert [one["line"] for one in answers] == [1, 2, 3]
+    assert [len(one["translations"]) for one in answers] == [2, 0, 2]
+    assert [one["text"] for one in answers[2]["translations"]] == [row[1] for row in rows if row[:1] == ["3"]]
+
+
+def test_several_runs_together(dltk: Command, translator: Trained, text: Path) -> None:
+    alone = dltk("predict", translator.path, text).out
+    assert dltk("predict", translator.path, text, "--with", translator.path).out == alone
+
+
+def test_bad_lines_are_borne_and_counted(
+    dltk: Command, translator: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "LONGEST", 20)
+    path = tmp_path / "bad"
+    path.write_bytes(b"one \xff\xfe two\n" + b"one " * 10_000 + b"\n" + "漢字 ￭ \x00\n".encode())
+    said = dltk("predict", translator.path, path)
+    assert said.code == 0, said.err
+    assert len(said.out.splitlines()) == 3
+    assert "1 cut off after 20 tokens" in said.err
+    assert "1 not in UTF-8" in said.err
+
+
+def test_a_run_goes_on_and_forks_with_its_vocabularies(translator: Trained, tmp_path: Path) -> None:
+    forked = start(
+        "train", "--fork", translator.path, "train.steps=8", "run=longer", f"runs_dir={tmp_path}", cwd=tmp_path
+    )  # fmt: skip
+    assert forked.code == 0, forked.err
+    assert (RunFolder.open(tmp_path / "rnnsearch_number_names" / "longer").summary() or {})["step"] == 8
+
+
+def one_line(said: Said) -> str:
+    assert said.code == 2, said.out + said.err
+    assert len(said.err.strip().splitlines()) == 1, said.err
+    return said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "RUN", "--protocol", "ten_crop"], "ten_crop is of pictures, and this is a translation"),
+        (
+            ["evaluate", "RUN", "--protocol", "beam"],
+            "beam does not name the width of one beam. Write greedy, or",
+        ),
+        (["evaluate", "RUN", "--report"], "--report: is of classes, and 'translation' gives none"),
+        (["evaluate", "RUN", "RUN"], "several translators cannot be evaluated as one"),
+        (["predict", "RUN", "no_such_file"], "no_such_file: cannot be read (No such file or directory)"),
+        (["predict", "RUN", "--n-best", "3"], "--n-best: 3 of a beam of 1. Set --beam to at least 3."),
+        (["predict", "DIGITS"], "FILES: are missing. Give pictures; lines of text are for runs that translate."),
+        (["predict", "RUN", "--with", "DIGITS"], "Classification does not translate. Give a run that does."),
+        (["evaluate", "DIGITS", "--protocol", "beam=2"], "beam is of translations, and Classification gives none."),
+    ],
+)
+def test_mistakes(dltk: Command, translator: Trained, trained: Trained, arguments: list[str], message: str) -> None:
+    places = {"RUN": translator.path, "DIGITS": trained.path}
+    assert message in one_line(dltk(*[places.get(word, word) for word in arguments]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["data.target_vocab_size=65"], "model.target_vocab_size: 64 is less than the 65 tokens that the data may"),
+        (["data.name=digits"], "'digits' has image, target; task 'translation' needs source"),
+        (["claim={metric: test/top1_error, value: 1, tolerance: 1}"], "'test/top1_error' is not measured."),
+        (["batch.tokens=5"], "batch.tokens: 5 are fewer than the"),
+        ([METRIC], "train.metrics: they read class scores, and task 'translation' gives none"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_a_recipe(dltk: Command, settings: list[str], message: str, tmp_path: Path) -> None:
+    sources: list[Any] = ["rnnsearch_number_names", "data.pairs=300", *settings, f"runs_dir={tmp_path}"]
+    assert message in one_line(dltk("train", *sources))
