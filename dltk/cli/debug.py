@@ -76,7 +76,7 @@ def _layers(model: "nn.Module", image: tuple[int, ...]) -> list[dict[str, Any]]:
     shape = image_shape(model, image)
     first = {"name": "image", "type": "", "output": list(shape or ()), "parameters": 0}
     return [
-        first,
+        *([first] if shape else []),  # text has none
         *(
             {"name": layer.name, "type": layer.kind, "output": layer.output, "parameters": layer.parameters}
             for layer in trace(model, shape)

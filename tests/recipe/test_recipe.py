@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dltk import recipe
 from dltk.errors import RecipeError
 from dltk.recipe import places
-from dltk.run.protocol import KINDS, Protocol
+from dltk.run.protocol import KINDS, PUBLISHED, Protocol
 
 Write = Callable[..., str]
 
@@ -186,7 +186,7 @@ def test_a_folder_named_cluster_is_a_place(write: Write) -> None:
 def test_a_claim_names_a_protocol_that_there_is(path: Path) -> None:
     claim = quick(path)["claim"]
     protocol = Protocol.read(claim["protocol"]) if claim else None
-    assert claim is None or (protocol is not None and protocol.kind in KINDS)
+    assert claim is None or (protocol is not None and protocol.kind in {**KINDS, **PUBLISHED})
 
 
 # The linear rule ----------------------------------------------------------------------------------------------------
