@@ -7,10 +7,18 @@ loss and no measure.
 # Shapes: b sequences, t tokens of the longest.
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 PAD, UNK, BOS, EOS = range(4)  # padding, a word that is not in the vocabulary, begin and end of a sentence
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
+
+
+def embedding(count: int, size: int) -> nn.Embedding:
+    """So many rows of `size` numbers, one for each token; the network draws their first values.
+
+    Torch would draw some too, and on the meta device import its compiler for it.
+    """
+    return nn.Embedding.from_pretrained(torch.empty(count, size), freeze=False)
 
 
 def real(tokens: Tensor) -> Tensor:

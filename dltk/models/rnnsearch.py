@@ -68,8 +68,8 @@ class RNNsearch(nn.Module):
         expect.probability("dropout", dropout)
         e, n, a, m = embedding_size, hidden_size, alignment_size, maxout_size
         self.first_weights = first_weights
-        self.source_embedding = nn.Embedding(source_vocab_size, e)
-        self.target_embedding = nn.Embedding(target_vocab_size, e)
+        self.source_embedding = tokens.embedding(source_vocab_size, e)
+        self.target_embedding = tokens.embedding(target_vocab_size, e)
         self.forwards = GatedUnit(e, n)
         self.backwards = GatedUnit(e, n)
         self.first_state = nn.Linear(n, n)  # W_s

@@ -56,8 +56,8 @@ class Seq2Seq(nn.Module):
         expect.probability("dropout", dropout)
         self.reverse_source, self.first_weights = reverse_source, first_weights
         between = dropout if num_layers > 1 else 0.0
-        self.source_embedding = nn.Embedding(source_vocab_size, embedding_size)
-        self.target_embedding = nn.Embedding(target_vocab_size, embedding_size)
+        self.source_embedding = tokens.embedding(source_vocab_size, embedding_size)
+        self.target_embedding = tokens.embedding(target_vocab_size, embedding_size)
         self.encoder = nn.LSTM(embedding_size, hidden_size, num_layers, batch_first=True, dropout=between)
         self.decoder = nn.LSTM(embedding_size, hidden_size, num_layers, batch_first=True, dropout=between)
         self.output = nn.Linear(hidden_size, target_vocab_size)
