@@ -108,8 +108,15 @@ class DataModule(lightning.LightningDataModule):
         window = getattr(part, "window", None)
         lengths = getattr(part, "lengths", None)  # (n, 2) or (n, 1)
         if lengths is not None:
-            order = {"lanes": lanes, "window": window}
-            return TokenPlan(sizes, seed=self.seed, tokens=self.tokens, samples=self.batch, lengths=lengths, **order)
+            return TokenPlan(
+                sizes,
+                seed=self.seed,
+                tokens=self.tokens,
+                samples=self.batch,
+                lengths=lengths,
+                lanes=lanes,
+                window=window,
+            )
         if self.tokens is not None:
             what = f"{type(part).__name__} has no `lengths`, by which batches are cut"
             raise DataError("", "batch.tokens", what, "Remove it, or choose text.")

@@ -161,7 +161,7 @@ def test_mistakes(dltk: Command, translator: Trained, trained: Trained, argument
         (["data.name=digits"], "'digits' has image, target; task 'translation' needs source"),
         (["claim={metric: test/top1_error, value: 1, tolerance: 1}"], "'test/top1_error' is not measured."),
         (["batch.tokens=5"], "batch.tokens: 5 are fewer than the"),
-        ([METRIC], "train.metrics: they read class scores, and task 'translation' gives none"),
+        ([METRIC], "they read class scores, and task 'translation' gives none"),
     ],
 )  # fmt: skip
 def test_mistakes_in_a_recipe(dltk: Command, settings: list[str], message: str, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_every_fixed_setting_is_explained(section: str) -> None:
 def test_help() -> None:
     assert recipe.help_of("batch.global") == (
         "batch.global: an integer (default required). "
-        "samples in one optimiser step over all devices (`global` in a recipe)"
+        "samples in one optimiser step over all devices (`global` in a recipe); of text at most"
     )
     assert recipe.help_of("optimizer.momentum", "sgd") == (
         "optimizer.momentum: a number (default 0.0). share of the previous step that is kept."

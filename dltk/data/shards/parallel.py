@@ -5,10 +5,9 @@ beside the numbers of tokens of its pairs, by which batches are cut.
 """
 
 import functools
-import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -19,7 +18,7 @@ from dltk.data.sentences import Lengths, Vocabularies, require_size, sample
 from dltk.data.shards.fields import decoded
 from dltk.data.shards.opened import OpenedShards
 from dltk.data.vocabulary import SENTENCES, Vocabulary, from_plain, learn
-from dltk.errors import DataError
+from dltk.errors import DataError, SourceError
 
 SIDES = ("src.txt", "tgt.txt")  # source and target of a sample
 MAX_TEXT = 1 << 20  # bytes of one side
@@ -123,9 +122,8 @@ class ParallelText:
             kept: Lengths = np.load(path, allow_pickle=False)
             if kept.shape == (self.index.total, 2):
                 return kept
-        counts = np.empty((self.index.total, 2), dtype=np.int32)
-        for number in range(self.index.total):
-            texts = _texts(self._opened, number)
+        counts = np.ones((self.index.total, 2), dtype=np.int32)  # of a damaged pair: as if it were empty
+        for number, texts in _readable(self._opened, range(self.index.total)):
             counts[number] = [1 + len(one.encode(text)) for one, text in zip(self.vocabularies, texts, strict=True)]
         _keep(path, lambda file: np.save(file, counts, allow_pickle=False))
         return counts
@@ -164,6 +162,28 @@ def _texts(opened: OpenedShards, number: int) -> tuple[str, str]:
     return texts[0], texts[1]
 
 
+def _readable(opened: OpenedShards, numbers: Iterable[int]) -> Iterator[tuple[int, tuple[str, str]]]:
+    """The pairs that are not damaged, with their numbers; those that are will be counted when they are trained on.
+
+    Raises:
+        DataError: all of them are.
+        SourceError: they cannot be reached.
+    """
+    found, damage = False, None
+    for number in numbers:
+        try:
+            texts = _texts(opened, number)
+        except SourceError:
+            raise
+        except DataError as error:
+            damage = damage or error
+            continue
+        found = True
+        yield number, texts
+    if damage is not None and not found:
+        raise damage
+
+
 def _vocabulary(train: OpenedShards, side: int, kind: str, size: int) -> Vocabulary:
     """The vocabulary of one side: as it lies in the set's folder, or learnt from the training part."""
     name = f"{SIDES[side].partition('.')[0]}-{kind}-{size}-{train.index.hash[:16]}.json"
@@ -174,13 +194,10 @@ def _vocabulary(train: OpenedShards, side: int, kind: str, size: int) -> Vocabul
         pass
     except (OSError, ValueError, DataError) as error:
         raise DataError(path, "", f"is no vocabulary: {error}", "Remove it; it is made again.") from None
-    found = learn(kind, _side(train, side, SENTENCES if kind != "words" else None), size)
+    numbers = range(train.index.total if kind == "words" else min(SENTENCES, train.index.total))
+    found = learn(kind, (texts[side] for _, texts in _readable(train, numbers)), size)
     _keep(path, lambda file: file.write(json.dumps(found.to_plain(), ensure_ascii=False).encode()))
     return found
-
-
-def _side(opened: OpenedShards, side: int, most: int | None) -> Iterator[str]:
-    return (_texts(opened, number)[side] for number in itertools.islice(range(opened.index.total), most))
 
 
 def _keep(path: Path, write: Callable[[Any], Any]) -> None:
