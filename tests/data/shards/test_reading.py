@@ -291,7 +291,7 @@ def test_a_shard_that_changes_under_the_reader(copy: Copy, how: str) -> None:
         other.write_bytes(bytes(shard.stat().st_size))
         other.rename(shard)
         assert data.fields(0) == first
-        data._reader.close()
+        data._opened.reader.close()
     elif how == "cut off":
         os.truncate(shard, 1000)
     else:
