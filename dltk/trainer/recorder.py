@@ -182,6 +182,9 @@ class Recorder(Callback):
         if task.gradient_norm is not None:
             metrics["train/gradient_norm"] = float(task.gradient_norm)
         metrics["time/samples_per_second"] = rate = (self.seen - self._seen_at_line) / seconds
+        for side in ("source_tokens", "target_tokens"):  # of text: of a sample in the mean
+            if f"train/{side}" in metrics:
+                metrics[f"time/{side}_per_second"] = rate * metrics[f"train/{side}"]
         share = self.utilisation.share(rate, trainer.world_size)
         if share is not None:
             metrics["time/mfu"] = share

@@ -38,7 +38,10 @@ def text(tmp_path: Path) -> Path:
 def test_a_training_says_what_it_measures(translator: Trained) -> None:
     run = RunFolder.open(translator.path)
     line = next(entry for entry in run.metrics.read() if "train/loss" in entry)
-    assert {"train/perplexity", "train/token_error", "train/target_tokens", "train/gradient_norm"} <= set(line)
+    assert {"train/perplexity", "train/token_error", "train/gradient_norm"} <= set(line)
+    for side in ("source_tokens", "target_tokens"):
+        rate = line["time/samples_per_second"] * line[f"train/{side}"]
+        assert line[f"time/{side}_per_second"] == pytest.approx(rate, rel=1e-6)
     summary = run.summary() or {}
     assert {"val/bleu", "test/bleu", "test/chrf", "test/exact_match", "test/perplexity"} <= set(summary["metrics"])
     assert summary["evaluation"]["protocol"] == "greedy"
