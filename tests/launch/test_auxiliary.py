@@ -31,4 +31,5 @@ def test_two_processes_train_the_same_network(workshop: Workshop) -> None:
     alone, together = final_state(one)["weights"], final_state(two)["weights"]
     assert any("auxiliary4d" in name for name in alone)
     for name, value in alone.items():
-        torch.testing.assert_close(together[name], value, rtol=1e-3, atol=1e-5, msg=lambda text, name=name: name + text)
+        # Sums in another order, through rectifiers and maxima: some biases, of about 0.002 by now, differ by 1 %.
+        torch.testing.assert_close(together[name], value, rtol=1e-3, atol=5e-5, msg=lambda text, name=name: name + text)

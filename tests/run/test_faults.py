@@ -22,7 +22,7 @@ from dltk.errors import LaunchError
 from dltk.run import atomic, checkpoint
 from dltk.run.checkpoint import Checkpoints
 from dltk.run.folder import RunFolder
-from dltk.run.lease import Lease
+from dltk.run.lease import Lease, require
 from dltk.run.metrics_log import MetricsLog
 
 # An attempt at a run without end: resumes, logs each step, saves every second one. It forks itself, so that torch is
@@ -242,7 +242,7 @@ def test_the_heart_beats_on_a_full_disk(small_disk: Path, monkeypatch: pytest.Mo
     deadline = time.time() + 10
     while (small_disk / "LEASE").stat().st_mtime == 1e9:
         assert time.time() < deadline, "no sign of life"
-    assert not lease.lost
+    require(small_disk / "LEASE", lease.token)
     lease.release()
     assert not (small_disk / "LEASE").exists()
 
