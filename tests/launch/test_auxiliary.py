@@ -13,7 +13,7 @@ task: {mean: [0.15], std: [0.3]}
 data: {name: digits, image_size: 80}
 optimizer: {name: sgd, lr: 0.02, momentum: 0.9}
 batch: {global: 32}
-train: {steps: 3, ema: 0.9}
+train: {steps: 2, ema: 0.9}
 log: {every_steps: 1, wandb: disabled}
 """
 
@@ -26,10 +26,9 @@ def test_two_processes_train_the_same_network(workshop: Workshop) -> None:
     losses = curve(one, "train/loss")
     assert losses[1] == pytest.approx(1.6 * math.log(10), abs=1.5), "its own loss, and 0.3 of each of two others"
     assert curve(two, "train/loss") == pytest.approx(losses, abs=1e-4)
-    assert curve(two, "val/loss")[3] == pytest.approx(curve(one, "val/loss")[3], abs=1e-4)
-    assert curve(one, "val/loss")[3] < 3.0 < losses[1], "in evaluation its own loss alone"
+    assert curve(two, "val/loss")[2] == pytest.approx(curve(one, "val/loss")[2], abs=1e-4)
+    assert curve(one, "val/loss")[2] < 3.0 < losses[1], "in evaluation its own loss alone"
     alone, together = final_state(one)["weights"], final_state(two)["weights"]
     assert any("auxiliary4d" in name for name in alone)
     for name, value in alone.items():
-        # Sums in another order, through rectifiers and maxima: some biases, of about 0.002 by now, differ by 1 %.
-        torch.testing.assert_close(together[name], value, rtol=1e-3, atol=5e-5, msg=lambda text, name=name: name + text)
+        torch.testing.assert_close(together[name], value, rtol=1e-3, atol=1e-5, msg=lambda text, name=name: name + text)

@@ -118,7 +118,7 @@ def test_offline_tells_what_it_should_and_nothing_else(
 def test_a_server_that_never_answers_costs_two_seconds(run: RunFolder, silent_server: str) -> None:
     begun = time.monotonic()
     mode, note = tracking._decide("auto")
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 4
     assert (mode, note) == ("offline", "W&B: offline (127.0.0.1 did not answer within 2 s).")
 
 
@@ -129,7 +129,7 @@ def test_online_without_an_answer_never_stalls(run: RunFolder, silent_server: st
         begun = time.perf_counter()
         tracker.log(step, {"train/loss": 1.0})
         slowest = max(slowest, time.perf_counter() - begun)
-    assert slowest < 5
+    assert slowest < 0.5
     assert tracker.finish(0, 60)
     assert tracker.mode == "offline"
     (line,) = tracker.warnings
@@ -151,7 +151,7 @@ def test_a_whole_program_leaves_in_time_and_prints_nothing(run: RunFolder, silen
         time.sleep(1.0)
         begun = time.monotonic()
         assert not tracker.finish(0, 0.2)
-        assert time.monotonic() - begun < 15, time.monotonic() - begun
+        assert time.monotonic() - begun < 3, time.monotonic() - begun
         assert len(tracker.warnings) == 1
         open(sys.argv[2], "w").write(str(tracker._process.pid))
     """)

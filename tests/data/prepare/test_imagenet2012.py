@@ -15,6 +15,7 @@ from scipy.io import savemat
 
 from dltk.data.decode import decode, shape
 from dltk.data.pack import Packing, Settings
+from dltk.data.pack.packing import JOURNAL
 from dltk.data.prepare import SETS, Origin
 from dltk.data.prepare.imagenet2012 import DEVKIT, MAPPING, SOLUTION, SYNSETS, TRAIN, TRUTH, VAL
 from dltk.data.shards.dataset import Shards
@@ -206,11 +207,15 @@ def test_any_number_of_processes_and_a_kill_give_the_same_bytes(tmp_path: Path) 
     prepare(source, tmp_path / "two", processes=2, **settings)
     command = [sys.executable, "-c", KILLED, str(source), str(tmp_path / "killed")]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-    finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed" / "train").glob("[!.]*.tar")}
+    train = tmp_path / "killed" / "train"
+    finished = {path.name: path.stat().st_mtime_ns for path in train.glob("[!.]*.tar")}
     assert len(finished) == 3
+    noted = map(json.loads, (train / JOURNAL).read_text().splitlines()[1:])
+    (damaged,) = ((line["name"], [key for key, _ in line["notes"]]) for line in noted if line["notes"])
+    assert damaged[1] == ["n00500000/n00500000_3"]
     prepare(source, tmp_path / "killed", **settings)
-    again = [path for path, changed in finished.items() if path.stat().st_mtime_ns != changed]
-    assert len(again) <= 1, "only the shard with the damaged picture is packed again: it may have been mended since"
+    again = [name for name, changed in finished.items() if (train / name).stat().st_mtime_ns != changed]
+    assert again == [damaged[0]], "the shard with the damaged picture alone: it may have been mended since"
     one, two, killed = (contents(tmp_path / name) for name in ("one", "two", "killed"))
     assert len([name for name in one if name.endswith(".tar")]) > 6
     assert one == two == killed
