@@ -24,3 +24,13 @@ def he(parameter: nn.Parameter, generator: torch.Generator | None) -> None:
 def glorot(parameter: nn.Parameter, generator: torch.Generator | None) -> None:
     """Draw the weights of a layer in place from U(-w, w) with w^2 = 6 / (F + G)."""
     nn.init.xavier_uniform_(parameter, generator=generator)
+
+
+def near_zero(parameter: nn.Parameter, generator: torch.Generator | None) -> None:
+    """Draw the weights of a layer of class scores in place from N(0, 0.01^2): at first no class is preferred.
+
+    Nothing is cut off behind scores, so that the reason for `he` is gone; with it the first loss, behind poolings of
+    maxima and dropout, is twice that of a guess, and the first steps are spent on coming down. It is the width that
+    Krizhevsky et al. (2012), section 5, give to all layers.
+    """
+    normal(parameter, 0.01, generator)

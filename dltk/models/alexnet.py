@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from dltk.layers import expect
-from dltk.layers.first_weights import he, normal
+from dltk.layers.first_weights import he, near_zero, normal
 from dltk.layers.response_normalisation import ResponseNormalisation
 from dltk.layers.sliding import side, slide
 
@@ -54,7 +54,8 @@ class AlexNet(nn.Module):
         alpha: its weight of the sum of squares.
         overlap: pool windows of 3 x 3 at every second place; without it windows of 2 x 2.
         dropout: probability of dropping a unit of the hidden full layers while training.
-        first_weights: N(0, 0.01^2) and some biases 1 (`paper`); or N(0, 2/F) for F inputs and biases 0 (`he`).
+        first_weights: N(0, 0.01^2) and some biases 1 (`paper`); or N(0, 2/F) for F inputs before the scores, and biases 0
+            (`he`).
 
     Raises:
         ValueError: a setting is impossible.
@@ -116,7 +117,7 @@ class AlexNet(nn.Module):
         elif self.first_weights == "paper":
             normal(parameter, STD, generator)
         else:
-            he(parameter, generator)
+            (near_zero if name == "fc8.weight" else he)(parameter, generator)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (b, *image) to class scores (b, k)."""

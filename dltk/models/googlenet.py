@@ -11,7 +11,7 @@ of 3 x 3 where this one has 5 x 5.
 Where the paper is silent:
 
 - The constants of the two response normalisations: those of Krizhevsky et al. 2012.
-- First weights: N(0, 2/F) for F inputs, N(0, 1/F) where no rectifier follows; biases 0.
+- First weights: N(0, 2/F) for F inputs, N(0, 0.01^2) for the scores, so that no class is preferred; biases 0.
 - Poolings of 3 x 3 at every second place make 112, 56, 28, 14, 7 of a side of 224, so their last windows reach over the
   border.
 
@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dltk.layers import expect
-from dltk.layers.first_weights import he, normal
+from dltk.layers.first_weights import he, near_zero
 from dltk.layers.response_normalisation import ResponseNormalisation
 
 # Units of an auxiliary classifier: maps of its convolution, and of its hidden full layer.
@@ -180,11 +180,11 @@ class GoogLeNet(nn.Module):
             self.initialise(name, parameter, None)
 
     def initialise(self, name: str, parameter: nn.Parameter, generator: torch.Generator | None) -> None:
-        """Weights from N(0, 2/F) for F inputs, of the outputs N(0, 1/F); biases 0. The paper does not say."""
+        """Weights from N(0, 2/F) for F inputs, of the scores N(0, 0.01^2); biases 0. The paper does not say."""
         if name.endswith("bias"):
             nn.init.zeros_(parameter)
         elif name.endswith("output.weight"):
-            normal(parameter, parameter.shape[1] ** -0.5, generator)
+            near_zero(parameter, generator)
         else:
             he(parameter, generator)
 

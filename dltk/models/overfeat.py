@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dltk.layers import expect
-from dltk.layers.first_weights import he, normal
+from dltk.layers.first_weights import he, near_zero, normal
 from dltk.layers.sliding import side, slide
 
 STD = 0.01  # section 3.1
@@ -117,7 +117,7 @@ class OverFeat(nn.Module):
         elif self.first_weights == "paper":
             normal(parameter, STD, generator)
         else:
-            he(parameter, generator)
+            (near_zero if name == "output.weight" else he)(parameter, generator)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (b, *image) to class scores (b, k)."""
@@ -175,7 +175,7 @@ class OverFeatFast(OverFeat):
         image: channels, rows and columns of an image.
         narrow: what the numbers of maps and hidden units are divided by, for small forms.
         dropout: probability of dropping a unit of the hidden full layers while training.
-        first_weights: N(0, 0.01^2) (`paper`), or N(0, 2/F) for F inputs (`he`).
+        first_weights: N(0, 0.01^2) (`paper`), or N(0, 2/F) for F inputs before the scores (`he`).
 
     Raises:
         ValueError: a setting is impossible.
@@ -204,7 +204,7 @@ class OverFeatAccurate(OverFeat):
         image: channels, rows and columns of an image.
         narrow: what the numbers of maps and hidden units are divided by, for small forms.
         dropout: probability of dropping a unit of the hidden full layers while training.
-        first_weights: N(0, 0.01^2) (`paper`), or N(0, 2/F) for F inputs (`he`).
+        first_weights: N(0, 0.01^2) (`paper`), or N(0, 2/F) for F inputs before the scores (`he`).
 
     Raises:
         ValueError: a setting is impossible.

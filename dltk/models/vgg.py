@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dltk.layers import expect
-from dltk.layers.first_weights import glorot, he, normal
+from dltk.layers.first_weights import glorot, he, near_zero, normal
 from dltk.layers.response_normalisation import ResponseNormalisation
 from dltk.layers.sliding import slide
 
@@ -53,7 +53,7 @@ class VGG(nn.Module):
         narrow: what the numbers of maps and hidden units are divided by, for small forms.
         dropout: probability of dropping a unit of the two hidden full layers while training.
         first_weights: as Glorot and Bengio (`glorot`), normal with variance 0.01 (`normal`), or N(0, 2/F) for F inputs
-            (`he`); biases 0.
+            before the scores (`he`); biases 0.
         recompute: while training keep each block's input alone, and compute its maps again in the backward pass: an
             eighth of what is kept between the passes, for one more forward pass.
 
@@ -107,7 +107,7 @@ class VGG(nn.Module):
         elif self.first_weights == "normal":
             normal(parameter, VARIANCE**0.5, generator)
         elif self.first_weights == "he":
-            he(parameter, generator)
+            (near_zero if name == "fc8.weight" else he)(parameter, generator)
         else:
             glorot(parameter, generator)
 

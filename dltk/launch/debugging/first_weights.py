@@ -6,9 +6,7 @@ from dltk.launch.debugging.first_look import Gradients, look
 from dltk.launch.debugging.training import train
 
 LOWEST = 0.5  # of the expected loss: below this an untrained network knows too much
-# Over the expected loss: scores of variance 8. First weights for rectifiers (He et al. 2015) behind poolings of maxima
-# give up to 5, which costs a run its first few steps; where classes are unequal, one score decides most of the loss.
-ABOVE = 4.0
+ABOVE = 1.5  # over the expected loss: scores of variance 3, three times what well-scaled first weights give
 
 
 def finite(context: Context) -> Finding:
