@@ -2,18 +2,19 @@
 
 Of LeNet-5, and of a linear classifier, which computes so little that what a loop adds is seen, not the machine's drift.
 
-All three read the same batches through the same loader, in one process with one set of threads. They take turns every
-few steps, so that the machine's speed drifts for all alike. A turn's number is the median of its steps, but for the
-first, which finds the caches full of another's; the table gives the median over the turns, and a bootstrap interval
-of the difference within a turn.
+All three read the same batches through the same loader, each in the main thread of a process of its own, as people run
+them. They take turns every few steps, so that the machine's speed drifts for all alike, and are started anew several
+times: where a process's memory happens to lie makes some tenths of a millisecond of LeNet-5's step, for as long as it
+lives. A turn's number is the median of its steps, but for the first, which finds the caches full of another's. The
+table gives the median over the turns, and the interval of the difference within a turn: a bootstrap over the starts
+and, of each, over its turns.
 """
 
-import collections
+import multiprocessing
 import statistics
-import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,15 @@ from dltk import recipe
 from dltk.assemble import build_data, build_task
 from dltk.launch import here
 
-TURNS, WARM, STEPS = 150, 30, 6  # turns, those of them that don't count, steps of a turn
+STARTS = 6
+TURNS, WARM, STEPS = 60, 10, 6  # turns of a start, those of them that don't count, steps of a turn
+ALL = TURNS * STEPS + 1  # steps of a start: what begins after a turn ends it
 EVERY = 50  # steps between log lines
 RECIPES = ["lenet5_mnist5000", "linear_mnist5000"]
 SETTINGS: list[Any] = [
     "batch.global=128",
     "train.epochs=null",
-    f"train.steps={TURNS * STEPS}",
+    f"train.steps={ALL}",
     "train.validate_every=1000000",
     f"log.every_steps={EVERY}",
     "log.wandb=offline",
@@ -43,49 +46,25 @@ SETTINGS: list[Any] = [
 
 
 class Turns:
-    """Lets loops in several threads run one at a time, some steps each, and notes when each step began.
+    """Lets a loop run some steps whenever it is its turn, and notes when each step began.
 
     Args:
-        loops: their names, in the order of their turns.
+        others: says when it is, and gets the turn's times.
     """
 
-    def __init__(self, loops: list[str]) -> None:
-        self.began: dict[str, list[list[float]]] = {loop: [] for loop in loops}  # by loop: turns of steps
-        self._order = collections.deque(loops)  # the first has its turn
-        self._missing = set(loops)
-        self._changed = threading.Condition()
+    def __init__(self, others: Connection) -> None:
+        self._others = others
+        self._began: list[float] | None = None
 
-    def step(self, loop: str) -> None:
-        """A loop is about to begin a step; waits here until it is its turn."""
-        now = time.perf_counter()
-        turns = self.began[loop]
-        if turns:
-            turns[-1].append(now)
-        if not turns or len(turns[-1]) > STEPS:
-            self._wait(loop)
-            turns.append([time.perf_counter()])
-
-    def leave(self, loop: str) -> None:
-        """A loop has ended."""
-        with self._changed:
-            self._order.remove(loop)
-            self._changed.notify_all()
-
-    def took(self, loop: str) -> NDArray[np.float64]:
-        """Milliseconds of each step of the whole turns, (turns, STEPS)."""
-        return 1000 * np.diff([turn for turn in self.began[loop] if len(turn) > STEPS], axis=1)
-
-    def _wait(self, loop: str) -> None:
-        deterministic = torch.are_deterministic_algorithms_enabled()  # one flag for a process, and the loops differ
-        with self._changed:
-            if loop in self._missing:
-                self._missing.remove(loop)
-            else:
-                self._order.rotate(-1)
-            self._changed.notify_all()
-            mine = self._changed.wait_for(lambda: not self._missing and self._order[0] == loop, timeout=100)
-            assert mine, f"{loop} has waited in vain, for {self._missing or self._order[0]}"
-        torch.use_deterministic_algorithms(deterministic)
+    def step(self) -> None:
+        """The loop is about to begin a step; waits here until it is its turn."""
+        if self._began is not None:
+            self._began.append(time.perf_counter())
+            if len(self._began) <= STEPS:
+                return
+            self._others.send(self._began)
+        self._others.recv()
+        self._began = [time.perf_counter()]
 
 
 class Clock(Callback):
@@ -93,11 +72,8 @@ class Clock(Callback):
 
     turns: Turns
 
-    def __init__(self, loop: str = "dltk train") -> None:
-        self.loop = loop
-
     def on_train_batch_start(self, *arguments: Any) -> None:
-        Clock.turns.step(self.loop)
+        Clock.turns.step()
 
 
 def plain_sgd(task: Any, settings: Any) -> torch.optim.Optimizer:
@@ -112,7 +88,7 @@ def bare_torch(name: str, runs_dir: Path) -> None:
     task = build_task(settings)
     optimizer = plain_sgd(task, settings)
     for batch in build_data(settings, whole_run=True).train_dataloader():
-        Clock.turns.step("bare PyTorch")
+        Clock.turns.step()
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(task.model(task.pixels(batch["image"])), batch["target"]).backward()
         optimizer.step()
@@ -142,8 +118,7 @@ def bare_lightning(name: str, runs_dir: Path) -> None:
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
-    clock = Clock("bare Lightning")
-    trainer = lightning.Trainer(accelerator="cpu", max_steps=TURNS * STEPS, callbacks=[clock], **quiet)
+    trainer = lightning.Trainer(accelerator="cpu", max_steps=ALL, callbacks=[Clock()], **quiet)
     trainer.fit(Plain(build_task(settings), settings), build_data(settings, whole_run=True).train_dataloader())
 
 
@@ -160,19 +135,40 @@ LOOPS: dict[str, Callable[[str, Path], None]] = {
 }
 
 
-def in_turn(name: str, runs_dir: Path) -> Turns:
-    """Run all loops over a recipe to their ends."""
-    turns = Clock.turns = Turns(list(LOOPS))
+def alone(loop: str, name: str, runs_dir: Path, others: Connection) -> None:
+    """A loop's process."""
+    Clock.turns = Turns(others)
+    LOOPS[loop](name, runs_dir)
 
-    def run(loop: str) -> None:
-        try:
-            LOOPS[loop](name, runs_dir)
-        finally:
-            turns.leave(loop)
 
-    with ThreadPoolExecutor(len(LOOPS)) as pool:
-        list(pool.map(run, LOOPS))
-    return turns
+def in_turn(name: str, runs_dir: Path) -> dict[str, NDArray[np.float64]]:
+    """Run all loops over a recipe to their ends; milliseconds of each step by loop, each (TURNS, STEPS)."""
+    spawn = multiprocessing.get_context("spawn")
+    ends, processes = {}, []
+    for loop in LOOPS:
+        ends[loop], other = spawn.Pipe()
+        processes.append(spawn.Process(target=alone, args=(loop, name, runs_dir, other), daemon=True))
+        processes[-1].start()
+        other.close()  # so that its death ends the waiting
+    began: dict[str, list[list[float]]] = {loop: [] for loop in LOOPS}
+    for _ in range(TURNS):
+        for loop, end in ends.items():
+            end.send("your turn")
+            began[loop].append(end.recv())
+    for end, process in zip(ends.values(), processes, strict=True):
+        end.send("your last step")
+        process.join()
+        assert process.exitcode == 0
+    return {loop: 1000 * np.diff(turns, axis=1) for loop, turns in began.items()}
+
+
+def interval(added: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % of the medians of what is added (STARTS, turns), with the starts and turns drawn anew."""
+    generator = np.random.default_rng(0)
+    starts = generator.integers(len(added), size=(2000, len(added), 1))
+    turns = generator.integers(added.shape[1], size=(2000, len(added), added.shape[1]))
+    low, high = np.quantile(np.median(added[starts, turns], axis=(1, 2)), [0.025, 0.975])
+    return low, high
 
 
 @pytest.mark.long
@@ -180,19 +176,21 @@ def in_turn(name: str, runs_dir: Path) -> Turns:
 @pytest.mark.parametrize("name", RECIPES)
 def test_cost_of_a_step(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # the bar of a terminal
-    turns = in_turn(name, tmp_path)
-    took = {loop: turns.took(loop) for loop in LOOPS}
-    medians = {loop: np.median(each[WARM:, 1:], axis=1) for loop, each in took.items()}  # (turns,)
+    every = [in_turn(name, tmp_path / str(start)) for start in range(STARTS)]
+    took = {loop: np.stack([one[loop] for one in every]) for loop in LOOPS}  # each (STARTS, TURNS, STEPS)
+    medians = {loop: np.median(each[:, WARM:, 1:], axis=2) for loop, each in took.items()}  # each (STARTS, turns)
     for loop, each in medians.items():
         print(f"\n{loop:16} {np.median(each):7.2f} ms a step", end="")
-    generator = np.random.default_rng(0)
     for loop in ("bare PyTorch", "bare Lightning"):
         added = medians["dltk train"] - medians[loop]
-        again = np.median(generator.choice(added, (2000, len(added))), axis=1)
-        low, high = np.quantile(again, [0.025, 0.975])
-        print(f"\ndltk train adds to {loop}: {np.median(added):.2f} ms [{low:.2f}, {high:.2f}]", end="")
-    each = took["dltk train"]
-    lines = [step for step in range(each.size) if (step + 1) % EVERY == 0 and step // STEPS >= WARM]
-    line = statistics.median(each.flat[step] - np.median(each[step // STEPS]) for step in lines)
+        low, high = interval(added)
+        by_start = ", ".join(f"{value:.2f}" for value in np.median(added, axis=1))
+        print(
+            f"\ndltk train adds to {loop}: {np.median(added):.2f} ms [{low:.2f}, {high:.2f}]; by start {by_start}",
+            end="",
+        )
+    lines = [step for step in range(WARM * STEPS, TURNS * STEPS) if (step + 1) % EVERY == 0]
+    extra = took["dltk train"] - np.median(took["dltk train"], axis=2, keepdims=True)
+    line = statistics.median(extra.reshape(STARTS, -1)[:, lines].flat)
     print(f"\na log line costs {line:.1f} ms, every {EVERY} steps")
-    assert all(len(each) == TURNS - 1 for each in took.values())
+    assert np.isfinite(list(took.values())).all()
