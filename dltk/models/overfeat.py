@@ -175,7 +175,7 @@ class OverFeatFast(OverFeat):
         image: channels, rows and columns of an image.
         narrow: what the numbers of maps and hidden units are divided by, for small forms.
         dropout: probability of dropping a unit of the hidden full layers while training.
-        first_weights: N(0, 0.01^2) (`paper`), or N(0, 2/F) for F inputs before the scores (`he`).
+        first_weights: N(0, 0.01^2) (`paper`), or N(0, 2/F) for F inputs, of the scores N(0, 0.01^2) (`he`).
 
     Raises:
         ValueError: a setting is impossible.
@@ -204,7 +204,7 @@ class OverFeatAccurate(OverFeat):
         image: channels, rows and columns of an image.
         narrow: what the numbers of maps and hidden units are divided by, for small forms.
         dropout: probability of dropping a unit of the hidden full layers while training.
-        first_weights: N(0, 0.01^2) (`paper`), or N(0, 2/F) for F inputs before the scores (`he`).
+        first_weights: N(0, 0.01^2) (`paper`), or N(0, 2/F) for F inputs, of the scores N(0, 0.01^2) (`he`).
 
     Raises:
         ValueError: a setting is impossible.

@@ -52,8 +52,8 @@ class VGG(nn.Module):
         image: channels, rows and columns of an image.
         narrow: what the numbers of maps and hidden units are divided by, for small forms.
         dropout: probability of dropping a unit of the two hidden full layers while training.
-        first_weights: as Glorot and Bengio (`glorot`), normal with variance 0.01 (`normal`), or N(0, 2/F) for F inputs
-            before the scores (`he`); biases 0.
+        first_weights: as Glorot and Bengio (`glorot`), normal with variance 0.01 (`normal`), or N(0, 2/F) for F inputs,
+            of the scores N(0, 0.01^2) (`he`); biases 0.
         recompute: while training keep each block's input alone, and compute its maps again in the backward pass: an
             eighth of what is kept between the passes, for one more forward pass.
 
