@@ -54,8 +54,8 @@ class AlexNet(nn.Module):
         alpha: its weight of the sum of squares.
         overlap: pool windows of 3 x 3 at every second place; without it windows of 2 x 2.
         dropout: probability of dropping a unit of the hidden full layers while training.
-        first_weights: N(0, 0.01^2) and some biases 1 (`paper`); or N(0, 2/F) for F inputs, of the scores N(0, 0.01^2), and
-            biases 0 (`he`).
+        first_weights: N(0, 0.01^2) and some biases 1 (`paper`); or N(0, 2/F) for F inputs, N(0, 0.01^2) for the scores,
+            and biases 0 (`he`).
 
     Raises:
         ValueError: a setting is impossible.
