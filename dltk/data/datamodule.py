@@ -33,7 +33,7 @@ class DataSettings:
     augment: str | dict[str, Any] = "none"  # random changes of training images: a name, or {name: …, settings}
     eval_batch: int | None = None  # samples a device takes at once in evaluation; default: twice training's
     last: Literal["drop", "wrap", "keep"] = "drop"  # an epoch's rest: left out, filled up, or a smaller batch
-    max_bad: int = 0  # damaged samples borne before the run stops
+    max_bad: int = 0  # damaged samples that a run bears before it stops
 
 
 class DataModule(lightning.LightningDataModule):
@@ -53,7 +53,7 @@ class DataModule(lightning.LightningDataModule):
         whole_run: the training loader covers the whole run instead of one epoch.
         last: what becomes of the samples that fill no batch.
         tokens: bound of samples × longest in a global batch of text, whose data set has `lengths`.
-        max_bad: damaged samples borne.
+        max_bad: damaged samples that a run bears, over all its processes and attempts.
     """
 
     def __init__(
@@ -255,6 +255,14 @@ class DataModule(lightning.LightningDataModule):
         for loader in self._loaders:
             loader.close()
         self._loaders.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The damaged samples; the order needs nothing but the trainer's counters."""
+        return {"damage": self.damage.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.damage.load_state_dict(state_dict["damage"])
 
     def on_exception(self, exception: BaseException) -> None:
         """End the workers; Lightning calls no teardown then."""

@@ -81,7 +81,9 @@ class BatchInfo:
 
 
 class Damage:
-    """Counts damaged samples, each once.
+    """Counts the damaged samples of a run, each once: over its processes, its attempts and its passes.
+
+    Between two meetings of the processes each knows those that it met itself, and what was known at the last.
 
     Args:
         allowed: how many are borne.
@@ -98,6 +100,21 @@ class Damage:
             DataError: there are more than allowed.
         """
         self.reasons.update(damaged)
+        self.require_few()
+
+    def agree(self, world: int = 1) -> None:
+        """Count what the other processes met. With several all must call it."""
+        if world > 1:
+            every: list[dict[str, str]] = [{}] * world
+            dist.all_gather_object(every, self.reasons)
+            self.reasons = {key: reason for one in every for key, reason in one.items()}
+
+    def require_few(self) -> None:
+        """See that there are not more than allowed.
+
+        Raises:
+            DataError: with the last of them.
+        """
         if len(self.reasons) > self.allowed:
             key, reason = list(self.reasons.items())[-1]
             raise DataError(
@@ -106,6 +123,15 @@ class Damage:
                 f"{len(self.reasons)} damaged sample(s), {self.allowed} allowed; the last is '{key}': {reason}",
                 "Repair or remove it, or raise data.max_bad.",
             )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Those of all processes, which all must call it, as Lightning does when it saves."""
+        self.agree(dist.get_world_size() if dist.is_initialized() else 1)
+        return {"reasons": dict(self.reasons)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved count."""
+        self.reasons = dict(state["reasons"])
 
 
 class Reader:

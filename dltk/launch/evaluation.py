@@ -154,7 +154,7 @@ def evaluate(
 
     Raises:
         LaunchError: there is no such checkpoint, or it is another network's; the protocol does not fit the network.
-        DataError: the data are not the run's, or the protocol does not fit them.
+        DataError: the data are not the run's, the protocol does not fit them, or too many samples are damaged.
     """
     path = find_checkpoint(folder, question.checkpoint)
     data = data or build_data(settings)
@@ -179,6 +179,8 @@ def evaluate(
     loader = data.eval_dataloader(question.split, rank=place.rank, world=place.world, view=applied.view)
     trainer.test(task, dataloaders=loader, verbose=False)
     data.teardown("test")
+    data.damage.agree(place.world)
+    data.damage.require_few()
     samples = kept.gathered(place.world)
     target = folder.predictions_path(question.split, str(protocol), kept.suffix)
     if place.rank == 0:

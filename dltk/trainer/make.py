@@ -87,6 +87,7 @@ def make_trainer(
         every=log.every_steps,
         total=data.total_steps,
         position=data.position,
+        damage=data.damage,
         stopwatch=stopwatch,
         utilisation=utilisation,
         listeners=[display.hear, *listeners],
@@ -126,7 +127,7 @@ def bare_trainer(place: Place, **arguments: Any) -> lightning.Trainer:
     _quiet()
     # Deterministic algorithms otherwise write NaN into each new tensor first: 5 % of a step of LeNet-5, for the sake of
     # programs that read what nobody wrote. `dltk debug` finds those, by training twice.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     plugins = [*arguments.pop("plugins", []), _Environment()]
     trainer = lightning.Trainer(
         accelerator=place.accelerator,

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from lightning import Callback, Trainer
 from torch import Tensor
 
-from dltk.data.loader import Digest
+from dltk.data.loader import Damage, Digest
 from dltk.run.folder import RunFolder
 from dltk.tasks.task import Task
 from dltk.trainer.stopwatch import Stopwatch
@@ -26,6 +26,7 @@ class NotFiniteError(ArithmeticError):
 
 KEPT_LOSSES = 1024  # scalars on the device, between looks
 SHOWN_KEYS = 64  # of a batch that made a loss not finite
+TOLD_DAMAGE = 10  # samples named at one line
 Listener = Callable[[int, dict[str, Any]], None]  # hears of every metrics line: the step and its numbers
 
 
@@ -38,6 +39,7 @@ class Recorder(Callback):
         total: steps of the run.
         position: step to (epoch, samples of it).
         samples: step to samples consumed since the run began.
+        damage: which samples could not be read.
         stopwatch: where the time goes.
         utilisation: which share of the devices' arithmetic is used.
         listeners: who else hears of each line.
@@ -51,6 +53,7 @@ class Recorder(Callback):
         every: int,
         total: int,
         position: Callable[[int], tuple[int, int]],
+        damage: Damage,
         stopwatch: Stopwatch,
         utilisation: Utilisation,
         listeners: list[Listener],
@@ -58,6 +61,7 @@ class Recorder(Callback):
     ) -> None:
         self.run, self.every, self.total, self.position = run, every, total, position
         self.stopwatch, self.utilisation, self.listeners, self.say = stopwatch, utilisation, listeners, say
+        self.damage, self._damage_told = damage, 0
         self.digest = Digest()
         self.validated_step = -1
         self.seen = 0  # samples consumed since the run began
@@ -74,6 +78,7 @@ class Recorder(Callback):
 
     def on_train_start(self, trainer: Trainer, task: Task) -> None:
         """Start the clocks."""
+        self._damage_told = len(self.damage.reasons)  # by an earlier attempt
         self._seen_at_line = self.seen
         self._restart_clock()
 
@@ -103,6 +108,8 @@ class Recorder(Callback):
         self.validated_step = task.step
         measured = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         self._write(trainer, task.step, measured)
+        self.damage.agree(trainer.world_size)
+        self._tell_damage(trainer)
 
     def require_finite(self, trainer: Trainer, task: Task, *, weights: bool = False) -> None:
         """Stop every process when any of them met a loss that is not finite.
@@ -175,7 +182,9 @@ class Recorder(Callback):
         self._recent = deque(entry for entry in self._recent if entry[0] == step - 1)
         seconds = max(1e-9, time.perf_counter() - self._line_at)
         parts = self.stopwatch.read()
-        metrics = {f"train/{name}": value for name, value in task.totals.read(trainer.world_size).items()}
+        metrics: dict[str, Any] = {
+            f"train/{name}": value for name, value in task.totals.read(trainer.world_size).items()
+        }
         rates = [group["lr"] for optimizer in trainer.optimizers for group in optimizer.param_groups]
         if rates:
             metrics["train/lr"] = rates[0]
@@ -189,7 +198,12 @@ class Recorder(Callback):
         if share is not None:
             metrics["time/mfu"] = share
         metrics |= {f"time/{part}": spent / seconds for part, spent in parts.items()}
-        self._write(trainer, step, metrics | {"data/digest": self.digest.agreed(trainer.world_size)})
+        metrics["data/digest"] = self.digest.agreed(trainer.world_size)
+        self.damage.agree(trainer.world_size)
+        if self.damage.reasons:
+            metrics["data/damaged"] = len(self.damage.reasons)
+        self._write(trainer, step, metrics)
+        self._tell_damage(trainer)
         self._remedy(metrics["time/data_wait"], trainer)
         self._lines_written += 1
         self._seen_at_line = self.seen
@@ -203,6 +217,21 @@ class Recorder(Callback):
         self.run.metrics.append(step=step, epoch=epoch, samples=self.seen, time=time.time(), **metrics)
         for listener in self.listeners:
             listener(step, metrics)
+
+    def _tell_damage(self, trainer: Trainer) -> None:
+        """Name the damaged samples that were met since the last line.
+
+        Raises:
+            DataError: there are more than allowed; on every process.
+        """
+        new = list(self.damage.reasons.items())[self._damage_told :]
+        self._damage_told += len(new)
+        if trainer.is_global_zero:
+            for key, reason in new[:TOLD_DAMAGE]:
+                self.say(f"Damaged, left out: '{key}': {reason}")
+            if len(new) > TOLD_DAMAGE:
+                self.say(f"Damaged, left out: {len(new) - TOLD_DAMAGE} more")
+        self.damage.require_few()
 
     def _remedy(self, data_wait: float, trainer: Trainer) -> None:
         # An attempt's first line holds the workers' start.

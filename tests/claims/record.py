@@ -45,9 +45,10 @@ def out_of_date(record: Mapping[str, Any], loaded: recipe.Recipe) -> list[str]:
     """The settings in which a recipe is no longer the one that was measured.
 
     A setting that dltk did not have then does not count where it stands at its default, which means what was done
-    before there was a choice.
+    before there was a choice; nor does one that is known today not to change results.
     """
-    then, now = record["settings"], counted(loaded.settings)
+    then = {key: value for key, value in record["settings"].items() if not recipe.harmless(key)}
+    now = counted(loaded.settings)
     new = {key for key in now if key not in then and loaded.origin[key] == "default"}
     return sorted(key for key in then.keys() | now.keys() if key not in new and then.get(key) != now.get(key))
 

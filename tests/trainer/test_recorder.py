@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dltk.data.loader import Damage
+from dltk.errors import DataError
 from dltk.run.folder import RunFolder
 from dltk.trainer.recorder import Recorder
 
@@ -30,6 +32,7 @@ def recorder(tmp_path: Path, said: list[str]) -> Recorder:
         every=1,
         total=9,
         position=lambda step: (0, step),
+        damage=Damage(12),
         stopwatch=Waiting(),  # type: ignore[arg-type]
         utilisation=SimpleNamespace(share=lambda *_: None),  # type: ignore[arg-type]
         listeners=[],
@@ -37,10 +40,10 @@ def recorder(tmp_path: Path, said: list[str]) -> Recorder:
     )
 
 
-def train(recorder: Recorder, steps: range) -> None:
+def train(recorder: Recorder, steps: range, totals: Any = SimpleNamespace(read=lambda world: {})) -> None:  # noqa: B008
     """One attempt."""
     trainer: Any = SimpleNamespace(accumulate_grad_batches=1, world_size=1, is_global_zero=True, optimizers=[])
-    task: Any = SimpleNamespace(totals=SimpleNamespace(read=lambda world: {}), gradient_norm=None)
+    task: Any = SimpleNamespace(totals=totals, gradient_norm=None)
     recorder.on_train_start(trainer, task)
     for step in steps:
         info = SimpleNamespace(step=step, samples=2, places=np.arange(2), hashes=np.arange(2, dtype=np.uint64), keys=())
@@ -58,3 +61,21 @@ def test_an_attempts_first_line_holds_the_workers_start(recorder: Recorder, said
     recorder.load_state_dict({"digest": recorder.digest.state_dict(), "seen": seen, "validated_step": -1})
     train(recorder, range(seen // 2, seen // 2 + 1))
     assert said == []
+
+
+def test_damaged_samples_are_counted_and_each_is_named_once(recorder: Recorder, said: list[str]) -> None:
+    recorder.damage.reasons = {"k0": "met by an earlier attempt"}
+    met = iter([[], [("k1", "is cut off")], [], [(f"k{number}", "is empty") for number in range(2, 13)]])
+
+    class Totals:
+        def read(self, world: int) -> dict[str, float]:  # a step's batch is read before its line is written
+            recorder.damage.reasons.update(next(met))
+            return {}
+
+    train(recorder, range(3), Totals())
+    assert [line for line in said if "Damaged" in line] == ["Damaged, left out: 'k1': is cut off"]
+    counts = [line["data/damaged"] for line in recorder.run.metrics.read()]
+    assert counts == [1, 2, 2]
+    said.clear()
+    with pytest.raises(DataError, match=r"13 damaged sample\(s\), 12 allowed; the last is 'k12'"):
+        train(recorder, range(3, 4), Totals())
