@@ -226,10 +226,27 @@ def test_index_of_shards_that_exist(by_class: Path, tmp_path: Path, dltk: Comman
     assert said.code == 2
     assert "there is an index already. Remove it, or say --replace." in said.err
     said = dltk(*again, "--replace", "--classes", tmp_path / "names", "--json")
-    assert said.json == {"index": str(tmp_path / "index"), "shards": 4, "samples": 600, "hash": index.hash}
+    expected = {"index": str(tmp_path / "index"), "shards": 4, "samples": 600, "hash": index.hash, "lacking": []}
+    assert said.json == expected
     assert Index(tmp_path / "index").classes == ["nought", "one", "two", "three"]
     said = dltk("data", "show", tmp_path / "index", "--png", tmp_path / "sheet.png")
     assert "nought" in said.out
+
+
+def test_index_tells_of_samples_that_lack_a_file(tmp_path: Path, dltk: Command) -> None:
+    whole = {"png": b"drawn", "cls": b"1"}
+    write_shard(tmp_path / "0.tar", [{"__key__": "s0", **whole}, {"__key__": "s1", "jpg": b"taken"}])
+    write_shard(tmp_path / "1.tar", [{"__key__": "s2", "cls": b"1"}, {"__key__": "s3", "webp": b"made"}])
+    said = dltk("data", "index", tmp_path / "{0..1}.tar")
+    assert said.code == 0, said.err
+    assert said.err.splitlines()[-3:] == [
+        "2 sample(s) have no cls; the first is 's1' in 0.tar.",
+        "1 sample(s) have no picture; the first is 's2' in 1.tar.",
+        "They count as damaged wherever that is read (data.max_bad); `dltk data verify` lists them.",
+    ]
+    said = dltk("data", "verify", tmp_path / "index")
+    assert said.code == 1
+    assert "0.tar: s1: has no cls." in said.out + said.err
 
 
 def test_index_of_shards_elsewhere(by_class: Path, tmp_path: Path, dltk: Command) -> None:

@@ -26,7 +26,7 @@ def index(
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Index existing WebDataset shards: read each once, change none."""
-    from dltk.data.shards.build import build
+    from dltk.data.shards.build import Halves, build
     from dltk.data.shards.source import expand, is_local
 
     urls = [url for pattern in shards for url in expand(pattern)]
@@ -35,6 +35,7 @@ def index(
             raise DataError(urls[0], "--to", "is missing, and the shards are not on this machine", "Give --to FOLDER.")
         to = Path(urls[0]).parent / "index"
     names = None if classes is None else _names(classes)
+    halves = Halves()
     with bar("shards", len(urls), as_json) as tell:
         made = build(
             urls,
@@ -44,9 +45,16 @@ def index(
             allow_pipe=allow_pipe,
             replace=replace,
             done=lambda n: tell(n, None),
+            halves=halves,
         )
+    lines = halves.lines()
+    for line in lines:
+        terminal.note(f"{line}.")
+    if lines:
+        terminal.note("They count as damaged wherever that is read (data.max_bad); `dltk data verify` lists them.")
     if as_json:
-        terminal.emit({"index": str(to), "shards": len(urls), "samples": made.total, "hash": made.hash})
+        answer = {"index": str(to), "shards": len(urls), "samples": made.total, "hash": made.hash}
+        terminal.emit(answer | {"lacking": lines})
         return
     terminal.say(f"{to}: {made.total:,} samples in {len(urls):,} shard(s), {', '.join(made.fields)}; hash {made.hash}")
 

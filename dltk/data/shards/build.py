@@ -3,12 +3,12 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dltk.data.shards.fields import label
+from dltk.data.shards.fields import PICTURES, label
 from dltk.data.shards.index import Index, IndexWriter
 from dltk.data.shards.source import Steady, is_local
 from dltk.data.shards.tar import NOT_DECODED, Member, scan, split_name
@@ -99,6 +99,36 @@ def scan_samples(url: str, *, allow_pipe: bool = False) -> tuple[Scanned, list[f
     return whole, [kinds[frozenset(one)] for one in found]
 
 
+class Halves:
+    """Samples that lack a file which others have, by what they lack."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[frozenset[str]] = Counter()
+        self._first: dict[frozenset[str], str] = {}  # by its kinds of files, a sample's key and shard
+
+    def add(self, name: str, keys: Sequence[str], extensions: Sequence[frozenset[str]]) -> None:
+        """Look at the samples of a shard."""
+        for key, each in zip(keys, extensions, strict=True):
+            kinds = frozenset(map(kind, each))
+            self._counts[kinds] += 1
+            self._first.setdefault(kinds, f"'{key}' in {name}")
+
+    def lines(self) -> list[str]:
+        """One for each kind of lack."""
+        whole: frozenset[str] = frozenset().union(*self._counts)
+        return [
+            f"{count:,} sample(s) have no {', '.join(sorted(whole - kinds))}; the first is {self._first[kinds]}"
+            for kinds, count in self._counts.items()
+            if kinds != whole
+        ]
+
+
+def kind(extension: str) -> str:
+    """The kind of a file; pictures of any format are one."""
+    head, _, last = extension.rpartition(".")
+    return f"{head}.picture".lstrip(".") if last in PICTURES else extension
+
+
 def _mtime(url: str) -> int:
     """When a local shard was changed last, in ns; 0 of others, and of what is not there."""
     try:
@@ -116,6 +146,7 @@ def build(
     allow_pipe: bool = False,
     replace: bool = False,
     done: Callable[[int], None] = lambda count: None,
+    halves: Halves | None = None,
 ) -> Index:
     """Scan shards and write their index.
 
@@ -127,13 +158,14 @@ def build(
         allow_pipe: run `pipe:` commands.
         replace: publish over an older index.
         done: hears how many shards have been scanned.
+        halves: sees all samples, to tell of those that lack a file.
 
     Raises:
         DataError: a shard is damaged. Keys that several shards share are told by `verify`.
     """
     writer = IndexWriter(to, replace=replace)
     try:
-        return _write(writer, urls, classes, workers, allow_pipe, done)
+        return _write(writer, urls, classes, workers, allow_pipe, done, halves or Halves())
     except BaseException:
         writer.abandon()
         raise
@@ -146,12 +178,14 @@ def _write(
     workers: int,
     allow_pipe: bool,
     done: Callable[[int], None],
+    halves: Halves,
 ) -> Index:
     root, names = _relative(urls, writer.folder)
     fields: set[str] = set()
     with ThreadPoolExecutor(workers) as pool:
-        scans: Iterable[Scanned] = pool.map(lambda url: scan_shard(url, allow_pipe=allow_pipe), urls)
-        for number, (name, one) in enumerate(zip(names, scans, strict=True)):
+        scans = pool.map(lambda url: scan_samples(url, allow_pipe=allow_pipe), urls)
+        for number, (name, (one, extensions)) in enumerate(zip(names, scans, strict=True)):
+            halves.add(name, one.keys, extensions)
             writer.add_shard(
                 name=name,
                 bytes=one.bytes,

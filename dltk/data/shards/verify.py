@@ -11,7 +11,7 @@ import numpy as np
 
 from dltk.data.decode import decode
 from dltk.data.hashing import hash_keys
-from dltk.data.shards.build import Scanned, scan_samples
+from dltk.data.shards.build import Scanned, kind, scan_samples
 from dltk.data.shards.fields import PICTURES
 from dltk.data.shards.index import Index
 from dltk.data.shards.source import fetch, is_local
@@ -139,16 +139,10 @@ def _compare(index: Index, shard: int, seen: _Seen, report: Report) -> None:
         else:
             what = "has other contents than when it was indexed (sha256 differs)"
         report.complaints.append(f"{name}: {what}.")
-    whole = {_kind(extension) for extension in index.fields}
-    halves = ((key, whole - {_kind(one) for one in kinds}) for key, kinds in zip(found.keys, seen.kinds, strict=True))
+    whole = {kind(extension) for extension in index.fields}
+    halves = ((key, whole - {kind(one) for one in kinds}) for key, kinds in zip(found.keys, seen.kinds, strict=True))
     report.complain([f"{name}: {key}: has no {', '.join(sorted(missing))}." for key, missing in halves if missing])
     report.complain(seen.damaged)
-
-
-def _kind(extension: str) -> str:
-    """The kind of a file; pictures of any format are one."""
-    head, _, last = extension.rpartition(".")
-    return f"{head}.picture".lstrip(".") if last in PICTURES else extension
 
 
 def _keys(index: Index, report: Report) -> None:
