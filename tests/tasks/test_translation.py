@@ -97,7 +97,7 @@ def batch_of(numbers: list[int], pad: int = 0) -> dict[str, Any]:
     part = Spelling(split="train")
     rows = [part[number] for number in numbers]
     padded = {
-        side: F.pad(nn.utils.rnn.pad_sequence([row[side] for row in rows], batch_first=True), (0, pad))
+        side: F.pad(nn.utils.rnn.pad_sequence([torch.from_numpy(row[side]) for row in rows], batch_first=True), (0, pad))
         for side in ("source", "target")
     }
     return {**padded, "reference": [row["reference"] for row in rows], "weight": torch.ones(len(rows))}
