@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dltk.cli import terminal
 from dltk.cli.runs import find_run
@@ -17,6 +17,8 @@ from dltk.errors import DataError, LaunchError
 if TYPE_CHECKING:
     from dltk.tasks.decoding import Hypothesis
     from dltk.tasks.translation import Translation
+
+T = TypeVar("T")
 
 CHUNK = 64  # lines translated together
 LONGEST = 1000  # tokens of a line; the rest is cut off, and counted
@@ -71,19 +73,19 @@ def translate(files: Sequence[Path], wanted: Wanted) -> None:
         remedy = f"Set --beam to at least {wanted.n_best}."
         raise LaunchError("", "--n-best", f"{wanted.n_best} of a beam of {wanted.beam}", remedy)
     with terminal.only_json(wanted.as_json):
-        tasks = _loaded(wanted)
+        tasks = loaded(wanted)
     counts, began = Counts(), time.monotonic()
     with ExitStack() as stack:
-        lines = itertools.chain.from_iterable([_opened(path, stack) for path in files] or [sys.stdin.buffer])
+        lines = itertools.chain.from_iterable([opened(path, stack) for path in files] or [sys.stdin.buffer])
         size = 1 if not files and sys.stdin.isatty() else CHUNK
-        for chunk in _chunks(lines, size):
+        for chunk in chunks(lines, size):
             for answer in _answers(tasks, chunk, counts):
                 sys.stdout.write(_shown(answer, wanted))
             sys.stdout.flush()
     terminal.note(counts.told(time.monotonic() - began))
 
 
-def _loaded(wanted: Wanted) -> "list[Translation]":
+def loaded(wanted: Wanted) -> "list[Translation]":
     """The runs' tasks, ready to translate."""
     import torch
 
@@ -112,15 +114,21 @@ def _loaded(wanted: Wanted) -> "list[Translation]":
     return tasks
 
 
-def _opened(path: Path, stack: ExitStack) -> Iterable[bytes]:
+def opened(path: Path, stack: ExitStack) -> Iterable[bytes]:
+    """The lines of a file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         return stack.enter_context(path.open("rb"))
     except OSError as error:
         raise DataError(path, "", f"cannot be read ({error.strerror})", "Give a file of text.") from None
 
 
-def _chunks(lines: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
-    iterator = iter(lines)
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Items, so many at a time."""
+    iterator = iter(items)
     while chunk := list(itertools.islice(iterator, size)):
         yield chunk
 

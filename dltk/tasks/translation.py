@@ -17,7 +17,7 @@ from dltk.data.vocabulary import Vocabulary, from_plain
 from dltk.errors import DataError, LaunchError
 from dltk.layers import tokens
 from dltk.metrics import translation_scores
-from dltk.tasks.decoding import Decoding, Hypothesis, translate
+from dltk.tasks.decoding import Decoding, Hypothesis, score, translate
 from dltk.tasks.task import Batch, Procedure, Task
 from dltk.tasks.totals import Totals
 
@@ -125,6 +125,11 @@ class Translation(Task):
         """Source tokens (b, s) to the best hypotheses of each; together with other runs' networks if given."""
         networks: list[Any] = [task.model for task in (self, *others)]
         return translate(networks, source, self.decoding)
+
+    def score(self, source: Tensor, target: Tensor, others: "Sequence[Translation]" = ()) -> list[float]:
+        """Source tokens (b, s) and a translation of each with its end (b, t) to log-probabilities, as a beam's."""
+        networks: list[Any] = [task.model for task in (self, *others)]
+        return score(networks, source, target, self.decoding)
 
     def _evaluate(self, batch: Batch) -> dict[str, Any]:
         measures = self.measure(batch)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dltk.cli import lines
+from dltk.cli import lines, scores
 from dltk.run.folder import RunFolder
 from tests.cli.conftest import Command, Said, Trained, start
 
@@ -24,6 +24,18 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A small RNNsearch after some steps; what it says is nonsense."""
     runs = tmp_path_factory.mktemp("translator") / "runs"
     said = start("train", "rnnsearch_number_names", *SMALL, f"runs_dir={runs}", cwd=runs.parent)
+    assert said.code == 0, said.err
+    return Trained(runs, runs / "rnnsearch_number_names" / "first", said)
+
+
+@pytest.fixture(scope="session")
+def ending(translator: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The same a little longer: what it says is short enough to end."""
+    runs = tmp_path_factory.mktemp("ending")
+    said = start(
+        "train", "--fork", translator.path, "train.steps=40", "optimizer.lr=0.02", "run=first",
+        f"runs_dir={runs}", cwd=runs,
+    )  # fmt: skip
     assert said.code == 0, said.err
     return Trained(runs, runs / "rnnsearch_number_names" / "first", said)
 
@@ -104,6 +116,69 @@ def test_several_runs_together(dltk: Command, translator: Trained, text: Path) -
     assert dltk("predict", translator.path, text, "--with", translator.path).out == alone
 
 
+def n_best(dltk: Command, translator: Trained, text: Path, *more: Any) -> dict[tuple[str, str], float]:
+    """Source and translation to the score, of what a beam finds and ends."""
+    said = dltk("predict", translator.path, text, "--beam", 4, "--n-best", 4, "--json", *more)
+    answers = [json.loads(line) for line in said.out.splitlines()]
+    return {
+        (answer["source"], one["text"]): one["score"]
+        for answer in answers
+        for one in answer["translations"]
+        if one["finished"] and "<unk>" not in one["text"]  # text that is read back as the same tokens
+    }
+
+
+@pytest.mark.parametrize("more", [(), ("--normalise", 1.0)])
+def test_given_translations_score_as_a_beam_says(
+    dltk: Command, ending: Trained, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[Any, ...]
+) -> None:
+    expected = n_best(dltk, ending, text, *more)
+    assert len(expected) >= 4
+    pairs = "".join(f"{source}\t{target}\n" for source, target in expected)
+    path = tmp_path / "pairs.tsv"
+    path.write_text(pairs)
+    said = dltk("predict", ending.path, path, "--score", *more)
+    assert said.code == 0, said.err
+    rows = [row.split("\t") for row in said.out.splitlines()]
+    assert [(source, target) for source, target, _ in rows] == list(expected)
+    assert [float(score) for *_, score in rows] == pytest.approx(list(expected.values()), abs=2e-4)
+    assert f"{len(expected)} pairs" in said.err
+    monkeypatch.setattr(scores, "CHUNK", 1)
+    assert dltk("predict", ending.path, path, "--score", *more).out == said.out
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(pairs.encode())))
+    answers = dltk("predict", ending.path, "--score", "--json", *more).out.splitlines()
+    assert [json.loads(line)["score"] for line in answers] == pytest.approx(list(expected.values()), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (b"two deux", "pairs.tsv:3: 0 tabs, where one parts source and target. Write SOURCE<TAB>TARGET, one pair"),
+        (b"two\tdeux\t-1.5", "pairs.tsv:3: 2 tabs, where one parts source and target. Write SOURCE<TAB>TARGET, one"),
+        (b"", "pairs.tsv:3: 0 tabs, where one parts source and target. Write SOURCE<TAB>TARGET, one pair a line."),
+        (b" \tdeux", "pairs.tsv:3: there is no source before the tab. Write SOURCE<TAB>TARGET, one pair a line."),
+        (b"two\tdeu\xff", "pairs.tsv:3: byte 8 is not UTF-8. Convert the file with iconv."),
+        (b"two\t" + b"deux " * 21, "pairs.tsv:3: 21 tokens, of which 20 can be read. Split the pair, or leave it out."),
+    ],
+)
+def test_a_line_that_is_no_pair_is_named_after_those_before_it(
+    dltk: Command, translator: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: bytes, message: str
+) -> None:
+    monkeypatch.setattr(scores, "LONGEST", 20)
+    path = tmp_path / "pairs.tsv"
+    path.write_bytes(b"one\tun\none\t\n" + bad + b"\nthree\ttrois\n")
+    said = dltk("predict", translator.path, path, "--score")
+    assert f"{tmp_path}/{message}" in one_line(said)
+    assert [row.split("\t")[:2] for row in said.out.splitlines()] == [["one", "un"], ["one", ""]]
+
+
+def test_words_that_no_vocabulary_has_are_counted(dltk: Command, translator: Trained, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.tsv"
+    path.write_text("one zebra\tun zèbre\n")
+    assert "1 pairs, 3 target tokens" in (said := dltk("predict", translator.path, path, "--score")).err
+    assert "2 tokens are not in the vocabulary" in said.err
+
+
 def test_bad_lines_are_borne_and_counted(
     dltk: Command, translator: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +218,11 @@ def one_line(said: Said) -> str:
         (["evaluate", "RUN", "RUN"], "several translators cannot be evaluated as one"),
         (["predict", "RUN", "no_such_file"], "no_such_file: cannot be read (No such file or directory)"),
         (["predict", "RUN", "--n-best", "3"], "--n-best: 3 of a beam of 1. Set --beam to at least 3."),
+        (
+            ["predict", "RUN", "--score", "--beam", "3"],
+            "--score: given translations are scored, no beam looks for others.",
+        ),
+        (["predict", "DIGITS", "--score"], "--score: is of translations, and task 'classification' gives none."),
         (["predict", "DIGITS"], "FILES: are missing. Give pictures; lines of text are for runs that translate."),
         (["predict", "RUN", "--with", "DIGITS"], "Classification does not translate. Give a run that does."),
         (["evaluate", "DIGITS", "--protocol", "beam=2"], "beam is of translations, and Classification gives none."),
