@@ -167,7 +167,7 @@ def test_what_a_beam_finds_scores_as_it_says(make, normalise):
         compared += len(ended)
         found = score([net], source.expand(len(ended), -1), padded([[*one.tokens, EOS] for one in ended]), how)
         assert found == pytest.approx([one.score for one in ended], abs=1e-4)
-    assert compared >= 5
+    assert compared >= 3
 
 
 def test_what_is_no_word_is_impossible(make):
