@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,10 +19,12 @@ from dltk.errors import DataError, LaunchError
 from dltk.layers import tokens
 from dltk.metrics import translation_scores
 from dltk.tasks.decoding import Decoding, Hypothesis, score, translate
-from dltk.tasks.task import Batch, Procedure, Task
+from dltk.tasks.task import Batch, Procedure, Task, mixed_seed
 from dltk.tasks.totals import Totals
 
 # Shapes: b sentences, s source tokens, t target tokens, n target tokens that are no padding, v words.
+
+SAMPLE = 1412_2007  # what a step's sample of words is drawn for; another stream than those of the masks
 
 
 class Pair(NamedTuple):
@@ -49,7 +52,9 @@ class Translation(Task):
     """Trains a network that translates, and measures perplexity, exact matches, BLEU and chrF.
 
     The loss of a sentence is the negative log-likelihood of its words and its end. Perplexity is its exponential per
-    token. `token_error` is how often the likeliest token is wrong, the right ones before it being known.
+    token. `token_error` is how often the likeliest token is wrong, the right ones before it being known. A network
+    that has `sampled_losses` is trained on a sample of the words, which is that of (seed, step), whoever draws it; then
+    both are estimates while it trains, and exact when it is evaluated.
 
     Args:
         model: the network; source tokens (b, s) and words (b, t) to what its `output` makes scores from.
@@ -74,6 +79,9 @@ class Translation(Task):
             raise ValueError(f"label_smoothing is {label_smoothing}, a share. Set 0 or more, and below 1")
         if length_normalisation < 0:
             raise ValueError(f"length_normalisation is {length_normalisation}, a power. Set 0 or more")
+        if label_smoothing and hasattr(model, "sampled_losses"):
+            what = f"label_smoothing is {label_smoothing}, of all words, and the network trains on a sample of them"
+            raise ValueError(f"{what}. Set 0, or another network")
         if len(self.metrics):
             raise ValueError("a translation has no class scores for train.metrics. Remove them")
         self.mean, self.label_smoothing = mean, label_smoothing
@@ -91,10 +99,7 @@ class Translation(Task):
         counts = batch["weight"] > 0  # (b,)
         chosen = tokens.real(target) & counts[:, None]  # (b, t)
         readout = model.readout(source, tokens.shifted(target))[chosen]  # (n, m)
-        scores, right = model.output(readout).float(), target[chosen]  # (n, v), (n,)
-        loss = F.cross_entropy(scores, right, reduction="sum", label_smoothing=self.label_smoothing)
-        plain = F.cross_entropy(scores.detach(), right, reduction="sum") if self.label_smoothing else loss.detach()
-        errors = (scores.detach().argmax(1) != right).sum()
+        loss, plain, errors = self._losses(batch, readout, target[chosen])
         n, sentences = chosen.sum(), counts.sum()
         source_tokens = (tokens.real(source) & counts[:, None]).sum()
         return {
@@ -105,6 +110,20 @@ class Translation(Task):
             "source_tokens": (source_tokens, sentences),
             "target_tokens": (n, sentences),
         }
+
+    def _losses(self, batch: Batch, readout: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Readouts (n, m) and right tokens (n,) to the loss, the same without smoothing, and the errors: sums."""
+        model: Any = self.model
+        if model.training and hasattr(model, "sampled_losses"):
+            # One sample for a global batch, on every process and in every pass.
+            seed = mixed_seed(self.procedure.seed, SAMPLE, batch["info"].step)
+            losses, beaten = model.sampled_losses(readout, right, torch.Generator().manual_seed(seed))  # each (n,)
+            loss = losses.sum()
+            return loss, loss.detach(), beaten.sum()
+        scores = model.output(readout).float()  # (n, v)
+        loss = F.cross_entropy(scores, right, reduction="sum", label_smoothing=self.label_smoothing)
+        plain = F.cross_entropy(scores.detach(), right, reduction="sum") if self.label_smoothing else loss.detach()
+        return loss, plain, (scores.detach().argmax(1) != right).sum()
 
     def weigh(self, info: BatchInfo) -> tuple[float, float]:
         """What a micro-batch and its whole global batch weigh: their sentences, or their target tokens."""

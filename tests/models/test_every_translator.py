@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from dltk import catalogue
 from dltk.layers import tokens
+from dltk.models.large_vocab import LargeVocabulary
 from dltk.models.rnnencdec import RNNEncoderDecoder
 from dltk.models.rnnsearch import RNNsearch
 from dltk.models.seq2seq import Seq2Seq
@@ -24,6 +25,7 @@ MAKERS = {
     "rnnencdec": lambda: RNNEncoderDecoder(**VOCABULARIES, **SUMMARY, output_rank=3),
     "rnnencdec_whole": lambda: RNNEncoderDecoder(**VOCABULARIES, **SUMMARY, output_rank=None, dropout=0.5),
     "rnnsearch": lambda: RNNsearch(**VOCABULARIES, **SEARCH, first_weights="fan_in"),
+    "large_vocab": lambda: LargeVocabulary(**VOCABULARIES, **SEARCH, sampled=4, first_weights="fan_in"),
     "rnnsearch_dropout": lambda: RNNsearch(**VOCABULARIES, **SEARCH, first_weights="fan_in", dropout=0.5),
 }
 SOURCE = torch.tensor([[4, 5, 6, 7, 3], [8, 9, 3, 0, 0], [10, 3, 0, 0, 0]])  # (3, 5)
@@ -163,6 +165,7 @@ def test_construction_initialises_every_parameter(maker, monkeypatch):
         (lambda: Seq2Seq(**VOCABULARIES, first_weights=-1.0), "first_weights is -1.0, half the width of an interval."),
         (lambda: RNNsearch(**VOCABULARIES, alignment_size=0), "alignment_size is 0, nothing. Set at least 1"),
         (lambda: RNNEncoderDecoder(**VOCABULARIES, output_rank=0), "output_rank is 0, nothing. Set at least 1"),
+        (lambda: LargeVocabulary(**VOCABULARIES, sampled=0), "sampled is 0, no word. Set at least 1"),
         (lambda: RNNsearch(**VOCABULARIES, dropout=1.0), "dropout is 1.0, the probability of dropping a unit. Set 0"),
     ],
 )
