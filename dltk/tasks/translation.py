@@ -18,6 +18,7 @@ from dltk.data.vocabulary import Vocabulary, from_plain
 from dltk.errors import DataError, LaunchError
 from dltk.layers import tokens
 from dltk.metrics import translation_scores
+from dltk.tasks.candidates import Candidates, translate_among
 from dltk.tasks.decoding import Decoding, Hypothesis, score, translate
 from dltk.tasks.task import Batch, Procedure, Task, mixed_seed
 from dltk.tasks.totals import Totals
@@ -87,6 +88,7 @@ class Translation(Task):
         self.mean, self.label_smoothing = mean, label_smoothing
         self.decoding = Decoding(normalise=length_normalisation)
         self.totals, self.evaluation = Totals(with_perplexity), Totals(with_perplexity)
+        self.candidates: Candidates | None = None  # of which it translates, where not of all words
         self.vocabularies: Pair | None = None  # from the training data, or from a checkpoint
         self.translated: list[Translated] = []  # of the part evaluated last, all processes', sorted by key
         self.signatures: dict[str, str] = {}  # how BLEU and chrF were computed
@@ -143,6 +145,8 @@ class Translation(Task):
     def translate(self, source: Tensor, others: "Sequence[Translation]" = ()) -> list[list[Hypothesis]]:
         """Source tokens (b, s) to the best hypotheses of each; together with other runs' networks if given."""
         networks: list[Any] = [task.model for task in (self, *others)]
+        if self.candidates is not None:
+            return translate_among(networks, source, self.decoding, self.candidates)
         return translate(networks, source, self.decoding)
 
     def score(self, source: Tensor, target: Tensor, others: "Sequence[Translation]" = ()) -> list[float]:
