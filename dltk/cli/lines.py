@@ -6,12 +6,13 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dltk.cli import terminal
 from dltk.cli.runs import find_run
+from dltk.cli.unknown import Large, Unknown
 from dltk.errors import DataError, LaunchError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Wanted:
         n_best: translations of each line.
         normalise: power of the length by which log-probabilities are divided; None: as the recipe says.
         as_json: an object for each line instead of text.
+        large: what is asked for of a large vocabulary.
     """
 
     runs: Sequence[str]
@@ -43,6 +45,7 @@ class Wanted:
     n_best: int = 1
     normalise: float | None = None
     as_json: bool = False
+    large: Large = field(default_factory=Large)
 
 
 @dataclass
@@ -74,12 +77,13 @@ def translate(files: Sequence[Path], wanted: Wanted) -> None:
         raise LaunchError("", "--n-best", f"{wanted.n_best} of a beam of {wanted.beam}", remedy)
     with terminal.only_json(wanted.as_json):
         tasks = loaded(wanted)
+        unknown = Unknown.of(tasks, wanted.large)
     counts, began = Counts(), time.monotonic()
     with ExitStack() as stack:
         lines = itertools.chain.from_iterable([opened(path, stack) for path in files] or [sys.stdin.buffer])
         size = 1 if not files and sys.stdin.isatty() else CHUNK
         for chunk in chunks(lines, size):
-            for answer in _answers(tasks, chunk, counts):
+            for answer in _answers(tasks, chunk, counts, unknown):
                 sys.stdout.write(_shown(answer, wanted))
             sys.stdout.flush()
     terminal.note(counts.told(time.monotonic() - began))
@@ -133,7 +137,9 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def _answers(tasks: "list[Translation]", chunk: list[bytes], counts: Counts) -> Iterator[dict[str, Any]]:
+def _answers(
+    tasks: "list[Translation]", chunk: list[bytes], counts: Counts, unknown: Unknown | None
+) -> Iterator[dict[str, Any]]:
     """For each line its number, text, and best translations with their scores."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
@@ -152,12 +158,16 @@ def _answers(tasks: "list[Translation]", chunk: list[bytes], counts: Counts) -> 
     for at, text in enumerate(texts):
         counts.lines += 1
         counts.words += sum(len(one.tokens) for one in found.get(at, [])[:1])
+        best = found.get(at, [])
+        decoded = [vocabularies.target.decode(one.tokens) for one in best]
+        if unknown is not None:
+            decoded = unknown.replaced(text, rows[at], [one.tokens for one in best])
         yield {
             "line": counts.lines,
             "source": text,
             "translations": [
-                {"text": vocabularies.target.decode(one.tokens), "score": one.score, "finished": one.finished}
-                for one in found.get(at, [])
+                {"text": words, "score": one.score, "finished": one.finished}
+                for words, one in zip(decoded, best, strict=True)
             ],
         }
 

@@ -26,6 +26,8 @@ LOOKED_AT = 200  # training images from which the manner of the data is learnt
     "dltk train rnnsearch_number_names run=first\n\n"
     "dltk predict rnnsearch_number_names/first < numbers.en > numbers.fr\n\n"
     "dltk predict rnnsearch_number_names/first numbers.en --beam 12 --n-best 3\n\n"
+    "dltk predict large_vocab_wmt14_enfr/first text.en --beam 12 --candidates 30000 --dictionary en-fr.probs"
+    " --replace-unknown\n\n"
     "dltk predict rnnsearch_number_names/first --score < pairs.tsv > scores.tsv",
 )
 def predict(
@@ -41,6 +43,17 @@ def predict(
     n_best: int = typer.Option(1, min=1, help="Text: translations of each line, as NUMBER ||| TEXT ||| SCORE."),
     normalise: float | None = typer.Option(
         None, min=0, help="Text: power of the length by which a score is divided; default: as the recipe says."
+    ),
+    candidates: int | None = typer.Option(
+        None, min=1, help="Text: write only this many of the most frequent words, and those of --dictionary."
+    ),
+    dictionary: Path | None = typer.Option(
+        None,
+        help="Text: lines of source word, target word and probability or its logarithm, as fast_align -p has them.",
+    ),
+    per_word: int = typer.Option(10, min=1, help="Text: translations of each word taken from --dictionary."),
+    replace_unknown: bool = typer.Option(
+        False, help="Text: for <unk> write the translation of the word that it is aligned with, or else that word."
     ),
     score: bool = typer.Option(
         False, "--score", help="Text: of lines SOURCE<TAB>TARGET, the log-probability of the target, as a third column."
@@ -59,8 +72,10 @@ def predict(
     if folder.recipe["task"]["name"] == "translation":
         from dltk.cli.lines import Wanted, translate
         from dltk.cli.scores import score_pairs
+        from dltk.cli.unknown import Large
 
-        wanted = Wanted([str(folder.path), *(together or [])], checkpoint, beam, n_best, normalise, as_json)
+        large = Large(candidates, dictionary, per_word, replace_unknown)
+        wanted = Wanted([str(folder.path), *(together or [])], checkpoint, beam, n_best, normalise, as_json, large)
         (score_pairs if score else translate)(files or [], wanted)
         return
     if score:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dltk.cli import terminal
 from dltk.cli.data.progress import bar
 from dltk.cli.lines import CHUNK, LONGEST, Wanted, chunks, loaded, opened
+from dltk.cli.unknown import Large
 from dltk.errors import DataError, LaunchError
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ def score_pairs(files: Sequence[Path], wanted: Wanted) -> None:
     if (wanted.beam, wanted.n_best) != (1, 1):
         what = "given translations are scored, no beam looks for others"
         raise LaunchError("", "--score", what, "Leave --beam and --n-best out.")
+    if wanted.large != Large():
+        what = "given translations are scored, by all words as they stand"
+        raise LaunchError("", "--score", what, "Leave --candidates, --dictionary and --replace-unknown out.")
     with terminal.only_json(wanted.as_json):
         tasks = loaded(wanted)
     counts, began = Counts(), time.monotonic()

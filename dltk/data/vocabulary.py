@@ -77,7 +77,11 @@ class Words:
 
     def decode(self, numbers: Sequence[int]) -> str:
         """The text of tokens, spaces left out where JOINER says so."""
-        return join_words([self._word(number) for number in numbers])
+        return join_words(self.texts(numbers))
+
+    def texts(self, numbers: Sequence[int]) -> list[str]:
+        """The word of each token."""
+        return [self._word(number) for number in numbers]
 
     def _word(self, number: int) -> str:
         if number >= len(self):

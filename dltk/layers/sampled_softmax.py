@@ -2,7 +2,7 @@
 
 Bengio, Sénécal, "Quick training of probabilistic neural nets by importance sampling", AISTATS (2003); in the form of
 Jean, Cho, Memisevic, Bengio, "On using very large target vocabulary for neural machine translation", ACL (2015),
-equations 6 to 8: the words of a sample S stand for all, each weighed by its score and by how rarely it is drawn,
+section 3: the words of a sample S stand for all, each weighed by its score and by how rarely it is drawn,
 
     -log p(y) = -s_y + log(exp(s_y) + sum over k in S without y of exp(s_k - log q_k))
 

@@ -3,12 +3,12 @@
 Jean, Cho, Memisevic, Bengio, "On using very large target vocabulary for neural machine translation", ACL (2015),
 section 3. The network is that of `dltk.models.rnnsearch` with 500,000 words on each side; while it trains the softmax
 runs over a sample (`dltk.layers.sampled_softmax`), afterwards over all words, or over a list of candidates of each
-sentence (section 3.3; `dltk predict --candidates`). 898,712,000 parameters.
+sentence (`dltk predict --candidates`). 898,712,000 parameters.
 
 Departs from the paper: there the training text is cut into parts with at most tau different target words each, and the
-softmax runs over the words of the part (section 3.2). Here the order of the sentences is drawn anew in each epoch, and
+softmax runs over the words of the part. Here the order of the sentences is drawn anew in each epoch, and
 a part's words would depend on it; instead every step draws its own words by how often they occur, and weighs them by
-the probability of being drawn, as the paper's equation 7 has it for any proposal. The sample is the same for all
+the probability of being drawn, as the paper has it for any proposal. The sample is the same for all
 sentences of a step, and the right word always counts.
 """
 

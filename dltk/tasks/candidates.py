@@ -1,7 +1,7 @@
 """Candidate lists: of a large vocabulary only the words that a sentence may need are scored.
 
 Jean, Cho, Memisevic, Bengio, "On using very large target vocabulary for neural machine translation", ACL (2015),
-section 3.3: of each sentence these are the most frequent words and the likeliest translations of each of its words.
+section 3: of each sentence these are the most frequent words and the likeliest translations of each of its words.
 Probabilities are shares among them. The scores of a batch are computed for the words that one of its sentences has on
 its list, and each sentence sees its own.
 """

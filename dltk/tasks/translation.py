@@ -149,6 +149,16 @@ class Translation(Task):
             return translate_among(networks, source, self.decoding, self.candidates)
         return translate(networks, source, self.decoding)
 
+    @torch.no_grad()
+    def aligned(self, source: Tensor, target: Tensor, others: "Sequence[Translation]" = ()) -> Tensor:
+        """Source tokens (b, s) and a translation of each (b, t) to the sources' weights for its words (b, t, s).
+
+        Several networks' are averaged, like their probabilities.
+        """
+        networks: list[Any] = [task.model for task in (self, *others)]
+        words = tokens.shifted(target)
+        return torch.stack([network.alignment(source, words) for network in networks]).mean(0)
+
     def score(self, source: Tensor, target: Tensor, others: "Sequence[Translation]" = ()) -> list[float]:
         """Source tokens (b, s) and a translation of each with its end (b, t) to log-probabilities, as a beam's."""
         networks: list[Any] = [task.model for task in (self, *others)]

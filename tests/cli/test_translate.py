@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
+from dltk.assemble import load
 from dltk.cli import lines, scores
+from dltk.layers import tokens
 from dltk.run.folder import RunFolder
 from tests.cli.conftest import Command, Said, Trained, start
 
@@ -179,6 +184,53 @@ def test_words_that_no_vocabulary_has_are_counted(dltk: Command, translator: Tra
     assert "2 tokens are not in the vocabulary" in said.err
 
 
+@pytest.fixture
+def dictionary(tmp_path: Path) -> Path:
+    path = tmp_path / "en-fr.probs"
+    path.write_text("one un -0.1\ntwo deux -0.5\ntwo paire -2\nthousand\tmille\t-0.2\n")
+    return path
+
+
+def test_only_candidates_are_written(dltk: Command, translator: Trained, text: Path, dictionary: Path) -> None:
+    few = dltk("predict", translator.path, text, "--candidates", 5, "--beam", 3, "--n-best", 3, "--json")
+    assert few.code == 0, few.err
+    written = "".join(one["text"] for line in few.out.splitlines() for one in json.loads(line)["translations"])
+    vocabulary = load(RunFolder.open(translator.path), "best").required_vocabularies().target  # type: ignore[attr-defined]
+    assert set(written.replace("<unk>", "")) <= {" ", *vocabulary.decode([4])}
+    all_of_them = dltk("predict", translator.path, text, "--candidates", 64, "--beam", 3).out
+    assert all_of_them == dltk("predict", translator.path, text, "--beam", 3).out
+    assert dltk("predict", translator.path, text, "--candidates", 5, "--dictionary", dictionary).code == 0
+
+
+def test_unknown_words_are_replaced_by_what_they_are_aligned_with(
+    dltk: Command, translator: Trained, tmp_path: Path, dictionary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ignorant(wanted: lines.Wanted) -> Any:
+        tasks = original(wanted)
+        for task in tasks:
+            task.model.output.bias.data[tokens.UNK] = 1e4  # knows no word at all
+
+            def third(source: Tensor, words: Tensor) -> Tensor:
+                """The first word looks at the third, the second at the second, all others at the first."""
+                places = torch.arange(words.shape[1]).neg().add(2).clamp(min=0)
+                return F.one_hot(places, source.shape[1])[None].float()
+
+            task.model.alignment = third
+        return tasks
+
+    original = lines.loaded
+    monkeypatch.setattr(lines, "loaded", ignorant)
+    path = tmp_path / "text.en"
+    path.write_text("two zebras thousand\n\n")
+    plain = dltk("predict", translator.path, path).out.splitlines()
+    assert plain[0].split()[:4] == ["<unk>"] * 4
+    copied = dltk("predict", translator.path, path, "--replace-unknown").out.splitlines()
+    assert copied[0].split()[:4] == ["thousand", "zebras", "two", "two"]
+    said = dltk("predict", translator.path, path, "--replace-unknown", "--dictionary", dictionary, "--beam", 2)
+    assert said.out.splitlines()[0].split()[:4] == ["mille", "zebras", "deux", "deux"]
+    assert said.out.splitlines()[1] == ""
+
+
 def test_bad_lines_are_borne_and_counted(
     dltk: Command, translator: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +273,12 @@ def one_line(said: Said) -> str:
         (
             ["predict", "RUN", "--score", "--beam", "3"],
             "--score: given translations are scored, no beam looks for others.",
+        ),
+        (["predict", "RUN", "--score", "--candidates", "9"], "--score: given translations are scored, by all words as"),
+        (["predict", "RUN", "--dictionary", "x"], "--dictionary: is of use for candidate lists and for unknown words."),
+        (
+            ["predict", "RUN", "--candidates", "9", "--dictionary", "no_such_file"],
+            "no_such_file: cannot be read (No such file or directory). Give a file of word pairs.",
         ),
         (["predict", "DIGITS", "--score"], "--score: is of translations, and task 'classification' gives none."),
         (["predict", "DIGITS"], "FILES: are missing. Give pictures; lines of text are for runs that translate."),
