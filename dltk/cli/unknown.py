@@ -14,6 +14,7 @@ from dltk.errors import LaunchError
 
 if TYPE_CHECKING:
     from dltk.data.dictionary import Dictionary
+    from dltk.data.vocabulary import Vocabulary
     from dltk.tasks.translation import Translation
 
 
@@ -32,6 +33,18 @@ class Large:
     dictionary: Path | None = None
     per_word: int = 10
     replace_unknown: bool = False
+
+
+def numbered(dictionary: "Dictionary", source: "Vocabulary", target: "Vocabulary") -> dict[int, list[int]]:
+    """Source tokens to the target tokens that they may become; words that a vocabulary lacks are left out."""
+    from dltk.layers.tokens import UNK
+
+    table: dict[int, list[int]] = {}
+    for word, texts in dictionary.items():
+        read = source.encode(word)
+        if len(read) == 1 and read != [UNK]:
+            table[read[0]] = [token for text in texts for token in target.encode(text) if token != UNK]
+    return table
 
 
 class Unknown:
@@ -71,12 +84,7 @@ class Unknown:
             raise LaunchError("", key, what, "Leave it out, or give a run with data.tokens=words.")
         known = {} if large.dictionary is None else dictionary.read(large.dictionary, large.per_word)
         if large.candidates is not None:
-            table = {
-                source.encode(word)[0]: [number for text in texts for number in target.encode(text)]
-                for word, texts in known.items()
-                if len(source.encode(word)) == 1
-            }
-            tasks[0].candidates = Candidates(large.candidates, table)
+            tasks[0].candidates = Candidates(large.candidates, numbered(known, source, target))
         if not large.replace_unknown:
             return None
         for task in tasks:

@@ -6,10 +6,10 @@ runs over a sample (`dltk.layers.sampled_softmax`), afterwards over all words, o
 sentence (`dltk predict --candidates`). 898,712,000 parameters.
 
 Departs from the paper: there the training text is cut into parts with at most tau different target words each, and the
-softmax runs over the words of the part. Here the order of the sentences is drawn anew in each epoch, and
-a part's words would depend on it; instead every step draws its own words by how often they occur, and weighs them by
-the probability of being drawn, as the paper has it for any proposal. The sample is the same for all
-sentences of a step, and the right word always counts.
+softmax runs over the words of the part. Here the order of the sentences is drawn anew in each epoch, and a part's words
+would depend on it; instead every step draws its own words by how often they occur, and weighs them by the probability
+of being drawn, as the paper has it for any proposal. The sample is the same for all sentences of a step, and the right
+word always counts. Nor are the embeddings held fixed at the end of training.
 """
 
 # Shapes: n readouts, m maxout units.

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from dltk.cli.unknown import numbered
 from dltk.data.dictionary import read
+from dltk.data.vocabulary import Words
 from dltk.errors import DataError
 
 
@@ -28,3 +30,9 @@ def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"a \xff 1\n")
     with pytest.raises(DataError, match="is not UTF-8"):
         read(path, 3)
+
+
+def test_words_that_a_vocabulary_lacks_have_no_candidates() -> None:
+    source, target = Words(["a", "b", "c"]), Words(["x", "y", "z"])
+    known = {"a": ["z", "unheard", "x"], "unheard": ["y"], "b": ["unheard"], "c d": ["y"]}
+    assert numbered(known, source, target) == {4: [6, 4], 5: []}
