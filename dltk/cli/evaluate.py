@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dltk.launch.measuring import Asked
 
 commands = typer.Typer()
+SHOWN_DAMAGE = 10  # samples
 RUNS_HELP = (
     "Run folders, or their names RECIPE/RUN below ./runs; several are averaged. Settings of the place may follow."
 )
@@ -135,6 +136,15 @@ def _title(asked: "Asked") -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
+def left_out(result: dict[str, Any]) -> list[str]:
+    """Of an evaluation: how many samples could not be read, and the first of them."""
+    damaged = result.get("damaged") or {}
+    more = f"  … and {len(damaged) - SHOWN_DAMAGE} more"
+    lines = [f"  '{key}': {reason}" for key, reason in list(damaged.items())[:SHOWN_DAMAGE]]
+    head = f"without {len(damaged):,} damaged sample(s) of {result['split']}, which could not be read:"
+    return [head, *lines, *([more] if len(damaged) > SHOWN_DAMAGE else [])] if damaged else []
+
+
 def _show(asked: "Asked", result: dict[str, Any]) -> None:
     """The numbers for people."""
     members = result.get("members", [])
@@ -143,6 +153,8 @@ def _show(asked: "Asked", result: dict[str, Any]) -> None:
         f"{asked.runs[0] if not members else 'ensemble'}: {result['split']}, "
         f"{result['protocol']}, {result['samples']:,} samples, {which}"
     )
+    for line in left_out(result):
+        terminal.say(line)
     names = _names([Path(one["run"]) for one in members])
     columns = ["metric", *(f">{name}" for name in names), ">ensemble" if members else ">value"]
     rows = [

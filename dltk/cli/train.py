@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dltk.cli import terminal
+from dltk.cli.evaluate import left_out
 from dltk.cli.runs import find_run
 from dltk.cli.validate import SOURCES_HELP, batch_text, data_facts, length_text, sizes_text, total_steps
 from dltk.errors import ExitCode, LaunchError, RecipeError
@@ -186,7 +187,10 @@ def _conclude(folder: "RunFolder", changed: Mapping[str, Any], code: ExitCode) -
 
 
 def _show_result(folder: "RunFolder", changed: Mapping[str, Any]) -> None:
-    measured = ((folder.summary() or {}).get("evaluation") or {}).get("metrics", {})
+    evaluation = (folder.summary() or {}).get("evaluation") or {}
+    for line in left_out(evaluation):
+        terminal.say(line)
+    measured = evaluation.get("metrics", {})
     claim = _claim(folder, changed)
     judged = None if claim is None else judge(folder, claim)
     rows = []

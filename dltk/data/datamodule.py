@@ -183,7 +183,8 @@ class DataModule(lightning.LightningDataModule):
         if index is not None and index != self.index:
             sizes = ", ".join(f"{split} {len(self.part(split)):,}" for split in SPLITS)
             what = f"the data are not those of the run {run}: other samples, or other names of them (now {sizes})"
-            raise DataError("", "data", what, "Bring its data back, or give their folder: data_dir=FOLDER.")
+            remedy = "Bring its data back, give their folder (data_dir=FOLDER), or begin a new run from it: --fork."
+            raise DataError("", "data", what, remedy)
 
     # Lightning's hooks
 
@@ -251,6 +252,7 @@ class DataModule(lightning.LightningDataModule):
             world=world,
             workers=self._worker_count(world),
             damage=self.damage,
+            split=split,
             pin=self._pin(),
         )
         self._loaders.append(loader)

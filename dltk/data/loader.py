@@ -91,23 +91,32 @@ class Damage:
 
     def __init__(self, allowed: int = 0) -> None:
         self.allowed = allowed
-        self.reasons: dict[str, str] = {}  # by key
+        self.reasons: dict[tuple[str, str], str] = {}  # by split and key
 
-    def note(self, damaged: Iterable[tuple[str, str]]) -> None:
-        """Count the samples of one batch.
+    def note(self, damaged: Iterable[tuple[str, str]], split: str = "train") -> None:
+        """Count the samples of one batch: key and reason of each.
 
         Raises:
             DataError: there are more than allowed.
         """
-        self.reasons.update(damaged)
+        self.reasons.update({(split, key): reason for key, reason in damaged})
         self.require_few()
 
     def agree(self, world: int = 1) -> None:
         """Count what the other processes met. With several all must call it."""
         if world > 1:
-            every: list[dict[str, str]] = [{}] * world
+            every: list[dict[tuple[str, str], str]] = [{}] * world
             dist.all_gather_object(every, self.reasons)
-            self.reasons = {key: reason for one in every for key, reason in one.items()}
+            # All begin with what was known at the last meeting, so that the order of those stays.
+            self.reasons = {sample: reason for one in every for sample, reason in one.items()}
+
+    def lines(self, start: int = 0) -> list[str]:
+        """One for each, but for so many that were met first."""
+        return [f"'{key}' ({split}): {reason}" for (split, key), reason in list(self.reasons.items())[start:]]
+
+    def of(self, split: str) -> dict[str, str]:
+        """The reasons by key, of one split."""
+        return {key: reason for (one, key), reason in self.reasons.items() if one == split}
 
     def require_few(self) -> None:
         """See that there are not more than allowed.
@@ -116,22 +125,17 @@ class Damage:
             DataError: with the last of them.
         """
         if len(self.reasons) > self.allowed:
-            key, reason = list(self.reasons.items())[-1]
-            raise DataError(
-                "",
-                "data.max_bad",
-                f"{len(self.reasons)} damaged sample(s), {self.allowed} allowed; the last is '{key}': {reason}",
-                "Repair or remove it, or raise data.max_bad.",
-            )
+            what = f"{len(self.reasons)} damaged sample(s), {self.allowed} allowed; the last is {self.lines()[-1]}"
+            raise DataError("", "data.max_bad", what, "Repair or remove it, or raise data.max_bad.")
 
     def state_dict(self) -> dict[str, Any]:
         """Those of all processes, which all must call it, as Lightning does when it saves."""
         self.agree(dist.get_world_size() if dist.is_initialized() else 1)
-        return {"reasons": dict(self.reasons)}
+        return {"reasons": [[*sample, reason] for sample, reason in self.reasons.items()]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved count."""
-        self.reasons = dict(state["reasons"])
+        self.reasons = {(split, key): reason for split, key, reason in state["reasons"]}
 
 
 class Reader:
@@ -371,6 +375,7 @@ class EvalLoader:
         world: processes (W).
         workers: processes that read ahead.
         damage: counts damaged samples, which weigh nothing.
+        split: what they are counted under.
         pin: put batches into page-locked memory.
     """
 
@@ -384,12 +389,13 @@ class EvalLoader:
         world: int = 1,
         workers: int = 0,
         damage: Damage | None = None,
+        split: str = "test",
         pin: bool = False,
     ) -> None:
         assert 0 <= rank < world, f"rank {rank} of {world}"
         assert batch >= 1, f"a batch of {batch} samples"
         self._length = -(-count // (world * batch))
-        self._damage = damage or Damage()
+        self._damage, self._split = damage or Damage(), split
         self._batches = _Batches(_EvalShare(reader, count, batch, rank, world), workers, pin)
 
     def __len__(self) -> int:
@@ -399,7 +405,7 @@ class EvalLoader:
     def __iter__(self) -> Iterator[Batch]:
         """All batches, in the natural order."""
         for batch in self._batches.run(lambda: ((step, 0) for step in range(self._length))):
-            self._damage.note(batch["info"].damaged)
+            self._damage.note(batch["info"].damaged, self._split)
             yield batch
 
     def close(self) -> None:

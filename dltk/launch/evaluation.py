@@ -51,7 +51,9 @@ class Question:
 class Evaluated(NamedTuple):
     """What an evaluation of one run gave."""
 
-    answer: dict[str, Any]  # split, protocol, scales, checkpoint (its step), samples, metrics, predictions (the file)
+    # split, protocol, scales, checkpoint (its step), samples, damaged (key and reason of those left out), metrics,
+    # predictions (the file)
+    answer: dict[str, Any]
     samples: Arrays  # of all processes on the first one, sorted by key
     task: Task
 
@@ -158,7 +160,7 @@ def evaluate(
     """
     path = find_checkpoint(folder, question.checkpoint)
     data = data or build_data(settings)
-    data.require_index((folder.summary() or {}).get("index"), folder.path)
+    data.require_index(folder.index, folder.path)
     task = _restored(folder, path, settings)
     applied = _applied(task, data, question)
     if isinstance(task, Classification):
@@ -181,6 +183,7 @@ def evaluate(
     data.teardown("test")
     data.damage.agree(place.world)
     data.damage.require_few()
+    damaged = data.damage.of(question.split)
     samples = kept.gathered(place.world)
     target = folder.predictions_path(question.split, str(protocol), kept.suffix)
     if place.rank == 0:
@@ -191,6 +194,7 @@ def evaluate(
         "scales": list(applied.scales),
         "checkpoint": int(path.name.removeprefix("step-")),
         "samples": len(samples["keys"]),
+        "damaged": damaged,
         "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
         "predictions": str(target),
         **kept.about(),

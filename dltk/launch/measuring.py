@@ -223,6 +223,7 @@ def _answer(asked: Asked, place: "Place") -> dict[str, Any] | None:
         "split": asked.split,
         "protocol": str(replace(asked.protocol, members=len(answers))),
         "samples": one.answer["samples"],
+        "damaged": one.answer["damaged"],
         "metrics": ensemble.metrics(asked.split),
         "predictions": None if asked.keep is None else str(asked.keep),
         "members": [{name: answer[name] for name in own} for answer in answers],

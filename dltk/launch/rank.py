@@ -76,7 +76,9 @@ def _train_and_evaluate(
     note = (lambda line: folder.ledger.note(len(folder.ledger.attempts()), line)) if place.rank == 0 else None
     task = build_task(settings, restored=restart is not None, note=note)
     data = build_data(settings, whole_run=True)
-    data.require_index((folder.summary() or {}).get("index"), folder.path)
+    data.require_index(folder.index, folder.path)
+    if place.rank == 0:
+        folder.keep_index(data.index)
     evaluation.require_measurable(task, data, settings)
     trainer = make_trainer(settings, data, folder, place, signals, listeners, build_callbacks(settings))
     trainer.fit(task, datamodule=data, ckpt_path=restart, weights_only=True)

@@ -31,8 +31,8 @@ _DEPTH = 4  # folders below runs_dir in which runs are looked for
 class RunFolder:
     """One logical training on the disk, over any number of attempts. Make one with `create` or `open`.
 
-    Files: `run.json` (format, name, parent), `recipe.yaml`, `environment.json`, `metrics.jsonl`, `summary.json`,
-    `ledger.jsonl`, `LEASE`, `STOP`, and the folders `checkpoints`, `predictions`, `wandb`.
+    Files: `run.json` (format, name, parent), `recipe.yaml`, `environment.json`, `data.json` (index), `metrics.jsonl`,
+    `summary.json`, `ledger.jsonl`, `LEASE`, `STOP`, and the folders `checkpoints`, `predictions`, `wandb`.
     """
 
     def __init__(self, path: Path, token: str = "") -> None:
@@ -180,6 +180,17 @@ class RunFolder:
         if last["exit_code"] == ExitCode.DONE and (self.summary() or {}).get("status") == "done":
             return "done"
         return _ENDS.get(last["exit_code"], "crashed")
+
+    @property
+    def index(self) -> str | None:
+        """A hash of the data's keys, as the first attempt met them; None where none has begun."""
+        found = (read_object(self.path / "data.json") or self.summary() or {}).get("index")
+        return found if isinstance(found, str) else None
+
+    def keep_index(self, index: str) -> None:
+        """Writes `data.json`, once."""
+        if self.index is None:
+            replace_file(self.path / "data.json", to_json({"index": index}) + "\n")
 
     def summary(self) -> dict[str, Any] | None:
         """What `write_summary` wrote last, or None."""

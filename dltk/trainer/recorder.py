@@ -61,7 +61,7 @@ class Recorder(Callback):
     ) -> None:
         self.run, self.every, self.total, self.position = run, every, total, position
         self.stopwatch, self.utilisation, self.listeners, self.say = stopwatch, utilisation, listeners, say
-        self.damage, self._damage_told = damage, 0
+        self.damage, self._damage_told = damage, 0  # and how many of it were named
         self.digest = Digest()
         self.validated_step = -1
         self.seen = 0  # samples consumed since the run began
@@ -78,7 +78,6 @@ class Recorder(Callback):
 
     def on_train_start(self, trainer: Trainer, task: Task) -> None:
         """Start the clocks."""
-        self._damage_told = len(self.damage.reasons)  # by an earlier attempt
         self._seen_at_line = self.seen
         self._restart_clock()
 
@@ -110,6 +109,10 @@ class Recorder(Callback):
         self._write(trainer, task.step, measured)
         self.damage.agree(trainer.world_size)
         self._tell_damage(trainer)
+
+    def on_exception(self, trainer: Trainer, task: Task, exception: BaseException) -> None:
+        """Name what was met since the last line: it may be why."""
+        self._name_damage()
 
     def require_finite(self, trainer: Trainer, task: Task, *, weights: bool = False) -> None:
         """Stop every process when any of them met a loss that is not finite.
@@ -145,13 +148,15 @@ class Recorder(Callback):
         return f": dltk train --fork {self.run.path} optimizer.lr={rate / 2:g}"
 
     def state_dict(self) -> dict[str, Any]:
-        """The digest, the samples seen, the last validation."""
-        return {"digest": self.digest.state_dict(), "seen": self.seen, "validated_step": self.validated_step}
+        """The digest, the samples seen, the last validation, how many damaged samples were named."""
+        state = {"seen": self.seen, "validated_step": self.validated_step, "damage_told": self._damage_told}
+        return {"digest": self.digest.state_dict(), **state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.digest.load_state_dict(state_dict["digest"])
         self.seen, self.validated_step = state_dict["seen"], state_dict["validated_step"]
+        self._damage_told = state_dict.get("damage_told", 0)
 
     def _keep_loss(self, outputs: Any, step: int) -> None:
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
@@ -224,14 +229,17 @@ class Recorder(Callback):
         Raises:
             DataError: there are more than allowed; on every process.
         """
-        new = list(self.damage.reasons.items())[self._damage_told :]
-        self._damage_told += len(new)
         if trainer.is_global_zero:
-            for key, reason in new[:TOLD_DAMAGE]:
-                self.say(f"Damaged, left out: '{key}': {reason}")
-            if len(new) > TOLD_DAMAGE:
-                self.say(f"Damaged, left out: {len(new) - TOLD_DAMAGE} more")
+            self._name_damage()
+        self._damage_told = len(self.damage.reasons)
         self.damage.require_few()
+
+    def _name_damage(self) -> None:
+        new = self.damage.lines(self._damage_told)
+        for line in new[:TOLD_DAMAGE]:
+            self.say(f"Damaged, left out: {line}")
+        if len(new) > TOLD_DAMAGE:
+            self.say(f"Damaged, left out: {len(new) - TOLD_DAMAGE} more")
 
     def _remedy(self, data_wait: float, trainer: Trainer) -> None:
         # An attempt's first line holds the workers' start.

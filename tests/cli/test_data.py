@@ -133,7 +133,10 @@ def test_pack_and_show_text(tmp_path: Path, dltk: Command, monkeypatch: pytest.M
     Path("a.en").write_text("".join(f"sentence {number}\n" for number in range(50)))
     Path("a.fr").write_text("".join(f"phrase {number} [unk]\n" for number in range(50)))
     said = dltk("data", "pack", "text", "--source", "a.en", "--source", "a.fr", "--to", "pairs")
-    assert (said.code, said.out) == (0, "pairs: train 35, val 5, test 10 samples, 0.1 MB\n")
+    assert (said.code, said.out.splitlines()) == (0, [
+        "pairs: train 35, val 5, test 10 samples, 0.1 MB",
+        f"Recipes: data_dir={Path.cwd()}, data: {{name: parallel_text, folder: pairs}}",
+    ])  # fmt: skip
     said = dltk("data", "show", "pairs", "--split", "val")
     assert said.out.startswith("5 samples in 1 shard(s) of src.txt, tgt.txt\n")
     assert len(said.out.splitlines()) == 6
@@ -206,7 +209,7 @@ def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
             said += piece
     os.close(ours)
     assert process.stdout is not None
-    assert process.stdout.read() == b"p: train 1,750, val 250, test 500 samples, 5.1 MB\n"
+    assert process.stdout.readline() == b"p: train 1,750, val 250, test 500 samples, 5.1 MB\n"
     assert process.wait() == 0
     assert b"2500/2500" in said
 
@@ -450,7 +453,7 @@ def test_prepare_goes_where_data_lie(tmp_path: Path, dltk: Command, monkeypatch:
     monkeypatch.setenv("DLTK_DATA", str(tmp_path))
     said = dltk("data", "prepare", "number_names")
     assert (said.code, said.err) == (0, "")
-    assert said.out == f"{tmp_path / 'number_names'}: train 35, val 5, test 10 samples, 0.1 MB\n"
+    assert said.out.splitlines()[0] == f"{tmp_path / 'number_names'}: train 35, val 5, test 10 samples, 0.1 MB"
     answer = dltk("data", "prepare", "number_names", "--to", tmp_path / "two", "--seed", 3, "--json").json
     assert answer["samples"] == {"train": 35, "val": 5, "test": 10}
 

@@ -133,12 +133,14 @@ def test_damaged_samples_keep_their_place_with_weight_nothing():
         assert batch["weight"].tolist() == [float(n not in (3, 4, 17)) for n in numbers]
         assert batch["info"].weight == batch["weight"].sum().item()
         assert batch["info"].planned == 5
-    assert set(counts.reasons) == {"k3", "k4", "k17"}
-    assert "is torn" in counts.reasons["k3"]
+    assert set(counts.of("train")) == {"k3", "k4", "k17"}
+    assert "is torn" in counts.of("train")["k3"]
 
 
 def test_too_many_damaged_samples_stop_the_run():
-    with pytest.raises(DataError, match=r"data.max_bad: 1 damaged sample\(s\), 0 allowed; the last is 'k3': sample 3"):
+    with pytest.raises(
+        DataError, match=r"data.max_bad: 1 damaged sample\(s\), 0 allowed; the last is 'k3' \(train\): sample 3"
+    ):
         list(loader(Plan([20], seed=1, batch=5), Small(20, bad=(3,))))
 
 
@@ -165,7 +167,7 @@ def test_workers_report_damage(tmp_path):
     (tmp_path / train.keys[5]).write_bytes(b"")
     counts = Damage(1)
     batches = list(loader(Plan([14], seed=0, batch=7), train, damage=counts, workers=2))
-    assert list(counts.reasons) == [train.keys[5]]
+    assert list(counts.of("train")) == [train.keys[5]]
     assert sum(batch["info"].weight for batch in batches) == 13
 
 

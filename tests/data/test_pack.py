@@ -238,3 +238,47 @@ def test_folders_that_are_split_already_stay_so(tmp_path: Path) -> None:
     result = pack(items, tmp_path / "out", name="split", classes=classes)
     assert result.samples == {"train": 6, "val": 2}
     assert sorted(Index(tmp_path / "out" / "val" / "index").keys[:]) == ["class0/a_b_0", "class1/a_b_1"]
+
+
+# What would be left out without a word
+
+
+def test_pictures_where_none_are_looked_for_are_told(tmp_path: Path) -> None:
+    for part in ("train", "valid"):
+        (tmp_path / "parts" / part / "a").mkdir(parents=True)
+        (tmp_path / "parts" / part / "a" / "0.jpg").write_bytes(photograph(0))
+    with pytest.raises(DataError, match=r"holds 'valid' beside train\. The parts are train, val and test"):
+        class_folders(tmp_path / "parts")
+    (tmp_path / "loose" / "a").mkdir(parents=True)
+    for name in ("a/0.jpg", "1.jpg", "2.JPG"):
+        (tmp_path / "loose" / name).write_bytes(photograph(0))
+    with pytest.raises(DataError, match=r"holds 2 picture\(s\) in no class's folder"):
+        class_folders(tmp_path / "loose")
+
+
+def test_lines_left_out_are_counted(tmp_path: Path) -> None:
+    for name, text_ in (("en", "one\n\nthree\n"), ("fr", "un\ndeux\ntrois\n")):
+        (tmp_path / name).write_text(text_)
+    empty: list[int] = []
+    assert len(list(text(tmp_path / "en", tmp_path / "fr", empty.append))) == 2
+    assert empty == [2]
+
+
+def test_a_picture_that_no_jpeg_can_hold_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    for number in range(12):
+        (tmp_path / "in" / "a" / f"{number}.jpg").write_bytes(photograph(number))
+    Image.new("L", (200_000, 12)).save(tmp_path / "in" / "a" / "long.png")
+    items, classes = class_folders(tmp_path / "in")
+    packing = pack(items, tmp_path / "out", name="out", classes=classes, settings=Settings(resize=8, max_bad=1))
+    ((key, reason),) = packing.bad
+    assert key == "a/long"
+    assert reason.startswith("cannot be stored: ")
+
+
+def test_a_file_whose_name_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    (tmp_path / "in" / "a" / os.fsdecode(b"\xff\xfe.jpg")).write_bytes(photograph(0))
+    items, classes = class_folders(tmp_path / "in")
+    with pytest.raises(DataError, match=r"a/\\udcff\\udcfe: is no name in UTF-8"):
+        pack(items, tmp_path / "out", name="out", classes=classes)

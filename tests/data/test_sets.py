@@ -290,7 +290,7 @@ def test_damaged_pictures_keep_their_places_with_weight_nothing(tmp_path):
     assert batch["weight"].tolist() == [1, 0, 0, 1]
     assert batch["info"].keys == tuple(test.keys)
     assert batch["image"][1].sum() == 0
-    assert set(counts.reasons) == set(test.keys[1:3])
+    assert set(counts.of("test")) == set(test.keys[1:3])
     with pytest.raises(DataError, match=r"data.max_bad: 2 damaged sample\(s\), 1 allowed; the last is"):
         list(EvalLoader(Reader(test, test.keys), len(test), batch=10, damage=Damage(1)))
 

@@ -1,5 +1,6 @@
 """What the recorder says beside its lines."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -63,19 +64,45 @@ def test_an_attempts_first_line_holds_the_workers_start(recorder: Recorder, said
     assert said == []
 
 
+def keyed(numbers: Iterable[int]) -> dict[tuple[str, str], str]:
+    return {("train", f"k{number}"): "is cut off" for number in numbers}
+
+
 def test_damaged_samples_are_counted_and_each_is_named_once(recorder: Recorder, said: list[str]) -> None:
-    recorder.damage.reasons = {"k0": "met by an earlier attempt"}
-    met = iter([[], [("k1", "is cut off")], [], [(f"k{number}", "is empty") for number in range(2, 13)]])
+    met = iter([[0], [1], [], range(2, 13)])
 
     class Totals:
         def read(self, world: int) -> dict[str, float]:  # a step's batch is read before its line is written
-            recorder.damage.reasons.update(next(met))
+            recorder.damage.reasons |= keyed(next(met))
             return {}
 
     train(recorder, range(3), Totals())
-    assert [line for line in said if "Damaged" in line] == ["Damaged, left out: 'k1': is cut off"]
+    named = ["Damaged, left out: 'k0' (train): is cut off", "Damaged, left out: 'k1' (train): is cut off"]
+    assert [line for line in said if "Damaged" in line] == named
     counts = [line["data/damaged"] for line in recorder.run.metrics.read()]
     assert counts == [1, 2, 2]
     said.clear()
-    with pytest.raises(DataError, match=r"13 damaged sample\(s\), 12 allowed; the last is 'k12'"):
+    with pytest.raises(DataError, match=r"13 damaged sample\(s\), 12 allowed; the last is 'k12' \(train\)"):
         train(recorder, range(3, 4), Totals())
+    assert [line for line in said if "Damaged" in line][-2:] == [
+        "Damaged, left out: 'k11' (train): is cut off",
+        "Damaged, left out: 1 more",
+    ]
+
+
+def test_what_was_met_before_a_kill_and_not_named_is_named_after_it(recorder: Recorder, said: list[str]) -> None:
+    recorder.damage.reasons |= keyed([0])
+    train(recorder, range(1))
+    recorder.damage.reasons |= keyed([1])
+    saved = recorder.state_dict()
+    said.clear()
+    recorder._damage_told = 0  # as in a new process
+    recorder.load_state_dict(saved)
+    train(recorder, range(1, 2))
+    assert [line for line in said if "Damaged" in line] == ["Damaged, left out: 'k1' (train): is cut off"]
+
+
+def test_an_end_by_damage_names_what_no_line_has_named(recorder: Recorder, said: list[str]) -> None:
+    recorder.damage.reasons |= keyed([0, 1])
+    recorder.on_exception(SimpleNamespace(), SimpleNamespace(), DataError("", "", "x"))  # type: ignore[arg-type]
+    assert len(said) == 2

@@ -34,7 +34,7 @@ def index(
         if not is_local(urls[0]):
             raise DataError(urls[0], "--to", "is missing, and the shards are not on this machine", "Give --to FOLDER.")
         to = Path(urls[0]).parent / "index"
-    names = None if classes is None else _names(classes)
+    names = _known_classes(to) if classes is None and replace else None if classes is None else _names(classes)
     halves = Halves()
     with bar("shards", len(urls), as_json) as tell:
         made = build(
@@ -57,6 +57,16 @@ def index(
         terminal.emit(answer | {"lacking": lines})
         return
     terminal.say(f"{to}: {made.total:,} samples in {len(urls):,} shard(s), {', '.join(made.fields)}; hash {made.hash}")
+
+
+def _known_classes(folder: Path) -> list[str] | None:
+    """The names of classes in an index that is to be replaced."""
+    from dltk.data.shards.index import Index
+
+    try:
+        return list(Index(folder).classes) or None
+    except DataError:
+        return None
 
 
 def _names(path: Path) -> list[str]:

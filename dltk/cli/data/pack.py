@@ -1,7 +1,7 @@
 """`dltk data pack`: shards of one's own pictures, texts, recordings and arrays."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,13 +50,24 @@ def pack(
     from dltk.data.pack import pack as make
 
     settings = settings_of(resize, square, quality, megabytes, processes, seed, max_bad)
-    samples, classes = _samples(kind, source)
+    empty: list[int] = []  # lines of text
+    samples, classes = _samples(kind, source, empty.append)
     about = {"source": [path.name for path in source]}
     with damaged_told(), bar("samples", quiet=as_json) as tell:
         made = make(
-            samples, to, name=to.name, kind=kind, classes=classes, about=about, settings=settings, progress=tell
+            samples,
+            to,
+            name=to.resolve().name,
+            kind=kind,
+            classes=classes,
+            about=about,
+            settings=settings,
+            progress=tell,
         )
     report(made, to, as_json)
+    if empty:
+        first = f"the first is line {empty[0]:,}"
+        terminal.note(f"{len(empty):,} pair(s) left out, with nothing on a side; {first}")
 
 
 def settings_of(
@@ -101,11 +112,13 @@ def report(made: "Packing", to: Path, as_json: bool) -> None:
     terminal.say(f"{to}: {parts} samples, {made.bytes / 1e6:,.1f} MB")
     for key, reason in made.bad:
         terminal.say(f"left out {key}: {reason}", "yellow")
-    if made.set.kind == "images":
-        terminal.say(f"Recipes: data_dir={to.parent}, data: {{name: shards, folder: {to.name}, image_size: …}}")
+    named = {"images": "shards, folder: {}, image_size: …", "text": "parallel_text, folder: {}"}.get(made.set.kind)
+    if named:
+        place = to.resolve()
+        terminal.say(f"Recipes: data_dir={place.parent}, data: {{name: {named.format(place.name)}}}")
 
 
-def _samples(kind: str, source: list[Path]) -> tuple[Any, list[str] | None]:
+def _samples(kind: str, source: list[Path], empty: Callable[[int], None]) -> tuple[Any, list[str] | None]:
     from dltk.data.pack import arrays, audio, class_folders, text
 
     wanted = {"images": 1, "text": 2, "audio": 1}.get(kind, len(source))
@@ -117,7 +130,7 @@ def _samples(kind: str, source: list[Path]) -> tuple[Any, list[str] | None]:
     if kind == "images":
         return class_folders(source[0])
     if kind == "text":
-        return text(source[0], source[1]), None
+        return text(source[0], source[1], empty), None
     if kind == "audio":
         return audio(source[0]), None
     files = (

@@ -46,12 +46,16 @@ def indices(folder: Path) -> dict[str, "Index"]:
     """The indices of a set by split, each folder once; or the one of a folder."""
     from dltk.data.shards.index import Index
     from dltk.data.shards.sets import FILE, read_set
+    from dltk.data.splits import SPLITS
 
     if not folder.is_dir():
         raise DataError(folder, "", "no such folder", "`dltk data list` shows the sets of a data folder.")
     if (folder / FILE).exists():
         places = dict.fromkeys(read_set(folder).splits.values())
         return {place: Index(folder / place / "index") for place in places}
+    found = [name for name in SPLITS if (folder / name / "index" / "index.json").exists()]
+    if found and not (folder / "index.json").exists():
+        return {name: Index(folder / name / "index") for name in found}
     if not (folder / "index.json").exists() and (folder / "index" / "index.json").exists():
         folder = folder / "index"
     return {folder.name: Index(folder)}
@@ -62,7 +66,8 @@ def index_of(folder: Path, split: str) -> "Index":
     from dltk.data.shards import sets
 
     if not (folder / sets.FILE).exists():
-        return next(iter(indices(folder).values()))
+        found = indices(folder)
+        return found.get(split) or next(iter(found.values()))
     splits = sets.read_set(folder).splits
     if split not in splits:
         raise DataError(folder, "--split", f"there is no '{split}'", f"Choose from {', '.join(splits)}.")

@@ -208,6 +208,8 @@ def _write_one(path: Path, items: Sequence[Item], settings: Settings) -> tuple[S
                 yield _sample(item, settings)
             except (DataError, OSError) as error:
                 bad.append((item.key, str(error)))
+            except ValueError as error:  # of the encoder: JPEG has sides of at most 65,500 pixels
+                bad.append((item.key, f"cannot be stored: {error}"))
 
     return write_shard(path, samples()), bad
 
@@ -219,6 +221,8 @@ def _sample(item: Item, settings: Settings) -> Sample:
         fields = {item.extension: data}
     else:
         fields = {extension: bytes(one) for extension, one in members(data, item.path)[1].items()}
+    if settings.resize is not None and not any(extension in PICTURES for extension in fields):
+        raise DataError(item.path, item.key, "has no picture")
     stored: dict[str, Any] = {"__key__": item.key}
     for extension, contents in fields.items():
         if extension in PICTURES:
@@ -247,7 +251,7 @@ def _shards(items: Sequence[Item], part: str, settings: Settings) -> list[list[I
     for item in shuffled[:TRIED]:
         try:
             sizes.append(sum(BLOCK + len(data) for data in _sample(item, settings).values() if isinstance(data, bytes)))
-        except (DataError, OSError):
+        except (DataError, OSError, ValueError):
             continue
     each = float(np.mean(sizes)) if sizes else 1.0
     count = max(1, round(len(items) * each / settings.shard_bytes))
@@ -257,6 +261,7 @@ def _shards(items: Sequence[Item], part: str, settings: Settings) -> list[list[I
 def _split(items: Sequence[Item], split_of: Callable[[str], str] | None) -> dict[str, list[Item]]:
     """As `split_of` says, or 70/10/20 of each class by the hashes of the keys."""
     items = sorted(items)
+    _require_different(items)
     if split_of is not None:
         return {part: [item for item in items if split_of(item.key) == part] for part in SPLITS}
     targets = [0 if item.target is None else item.target for item in items]
@@ -286,9 +291,20 @@ def _are_items(samples: Sequence[Any]) -> bool:
 
 
 def _require_different(items: Sequence[Item]) -> None:
+    for item in items:
+        if not item.key.isascii():
+            _require_text(item)
     for one, other in itertools.pairwise(items):
         if one.key == other.key:
             raise DataError(other.path, one.key, f"is the key of {one.path} too", "Rename one of them.")
+
+
+def _require_text(item: Item) -> None:
+    try:
+        item.key.encode()
+    except UnicodeEncodeError:
+        shown = item.key.encode(errors="backslashreplace").decode()
+        raise DataError("", shown, "is no name in UTF-8", "Rename the file.") from None
 
 
 def _hash(items: Sequence[Item]) -> str:

@@ -3,7 +3,7 @@
 import io
 import itertools
 import wave
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ def class_folders(source: str | Path) -> tuple[dict[str, list[Item]] | list[Item
         raise DataError(root, "--source", "is no folder", "Name the one that holds a folder for each class.")
     parts = [name for name in ("train", "val", "test") if (root / name).is_dir()]
     places = {name: root / name for name in parts} if "train" in parts else {"": root}
+    _require_no_more(root, parts if "train" in parts else [])
     classes = sorted({entry.name for place in places.values() for entry in place.iterdir() if _is_class(entry)})
     found = {part: _pictures(place, classes) for part, place in places.items()}
     if not any(found.values()):
@@ -38,8 +39,15 @@ def class_folders(source: str | Path) -> tuple[dict[str, list[Item]] | list[Item
     return found.get("", found), classes
 
 
-def text(source: str | Path, target: str | Path) -> Iterator[dict[str, Any]]:
+def text(
+    source: str | Path, target: str | Path, left_out: Callable[[int], None] = lambda line: None
+) -> Iterator[dict[str, Any]]:
     """Two files whose lines are translations of each other, as samples with `src.txt` and `tgt.txt`.
+
+    Args:
+        source: a sentence on each line.
+        target: their translations.
+        left_out: hears the number of each line that is empty in one of them, from 1.
 
     Raises:
         DataError: one has more lines than the other, or is not in UTF-8.
@@ -48,6 +56,8 @@ def text(source: str | Path, target: str | Path) -> Iterator[dict[str, Any]]:
         for number, (one, other) in enumerate(aligned(left, right, (source, target))):
             if one and other:
                 yield pair(f"{number:09d}", one, other)
+            else:
+                left_out(number + 1)
 
 
 def aligned(
@@ -110,6 +120,17 @@ def arrays(files: Mapping[str, str | Path]) -> Iterator[dict[str, Any]]:
     for number in range(next(iter(lengths.values()))):
         row = {extension: _row(extension, array[number]) for extension, array in loaded.items()}
         yield {"__key__": f"{number:09d}", **row}
+
+
+def _require_no_more(root: Path, parts: Sequence[str]) -> None:
+    """See that no pictures lie where none are looked for."""
+    beside = [entry.name for entry in root.iterdir() if _is_class(entry) and entry.name not in parts] if parts else []
+    if beside:
+        what = f"holds '{sorted(beside)[0]}' beside {', '.join(parts)}"
+        raise DataError(root, "--source", what, "The parts are train, val and test: rename it, or move it away.")
+    loose = sum(entry.suffix.lower() in SUFFIXES and entry.is_file() for entry in root.iterdir())
+    if loose:
+        raise DataError(root, "--source", f"holds {loose:,} picture(s) in no class's folder", "Move them into one.")
 
 
 def _is_class(entry: Path) -> bool:

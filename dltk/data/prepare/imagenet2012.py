@@ -18,7 +18,7 @@ import numpy as np
 
 from dltk.data.pack import Item, Packing, Settings, pack
 from dltk.data.prepare import Origin, Progress
-from dltk.data.shards.build import build
+from dltk.data.shards.build import Halves, build
 from dltk.data.shards.fields import decoded
 from dltk.data.shards.index import Index, name_classes
 from dltk.data.shards.reader import ShardReader
@@ -224,7 +224,8 @@ def _from_shards(source: Path, to: Path, settings: Settings, progress: Progress)
         raise DataError(source, "--source", "holds shards *train*.tar but none *val*.tar", "Add the validation part.")
     anew = settings.resize is not None
     places = {part: to / (FOUND if anew else "") / part / "index" for part in urls}
-    found = {part: build(urls[part], place, replace=place.exists()) for part, place in places.items()}
+    halves = Halves()
+    found = {part: build(urls[part], place, replace=place.exists(), halves=halves) for part, place in places.items()}
     classes = _class_names(source, found)
     about = {"source": SOURCE, "note": NOTE, "words": _words(source)}
     if anew:
@@ -234,6 +235,9 @@ def _from_shards(source: Path, to: Path, settings: Settings, progress: Progress)
         )  # fmt: skip
         shutil.rmtree(to / FOUND)
         return packing
+    if halves.lacking({"picture", "cls"}) > settings.max_bad:
+        what = f"{'; '.join(halves.lines())}; {settings.max_bad} allowed"
+        raise DataError(source, "--max-bad", what, "Mend the shards, allow them, or pack them anew: --resize.")
     for place in places.values():
         name_classes(place, classes)
     made = ShardSet(

@@ -113,6 +113,10 @@ class Halves:
             self._counts[kinds] += 1
             self._first.setdefault(kinds, f"'{key}' in {name}")
 
+    def lacking(self, kinds: set[str]) -> int:
+        """Samples that lack one of these kinds of files."""
+        return sum(count for has, count in self._counts.items() if kinds - has)
+
     def lines(self) -> list[str]:
         """One for each kind of lack."""
         whole: frozenset[str] = frozenset().union(*self._counts)

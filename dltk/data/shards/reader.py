@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import hashlib
 import os
 import queue
 import stat
@@ -43,6 +44,7 @@ class ShardReader:
     def __init__(self, index: Index, *, cache: Cache | None, open_files: int = 128, allow_pipe: bool = False) -> None:
         self.index, self.cache, self.open_files = index, cache, open_files
         self._files: OrderedDict[int, _File] = OrderedDict()  # by shard, used longest ago first
+        self._copies: dict[int, int] = {}  # shards whose contents were looked at, with their times in ns
         self._ahead: _Ahead | None = None
         if len(index.counts):
             url = index.url(0)
@@ -107,7 +109,7 @@ class ShardReader:
             self._let_go()
             descriptor = self.cache.open(url, self.index.sha256(shard), size)
         status = os.fstat(descriptor)
-        if status.st_size != size or (self.cache is None and _is_another(status.st_mtime_ns, self.index.mtimes[shard])):
+        if status.st_size != size or (self.cache is None and not self._is_it(shard, descriptor, status.st_mtime_ns)):
             os.close(descriptor)
             raise DataError(
                 url, "", "has changed since it was indexed", "Make the index again: `dltk data index --replace`."
@@ -116,6 +118,19 @@ class ShardReader:
             self._drop(next(iter(self._files)))
         self._files[shard] = _File(descriptor, status.st_mtime_ns)
         return self._files[shard]
+
+    def _is_it(self, shard: int, descriptor: int, mtime_ns: int) -> bool:
+        """Whether an open file of the right size is the one that was indexed.
+
+        Its time says so at once. A copy has another time: then its contents are read through, once for each process.
+        """
+        if not _is_another(mtime_ns, self.index.mtimes[shard]) or self._copies.get(shard) == mtime_ns:
+            return True
+        with open(descriptor, "rb", closefd=False) as file:
+            same = hashlib.file_digest(file, "sha256").hexdigest() == self.index.sha256(shard)
+        if same:
+            self._copies[shard] = mtime_ns
+        return same
 
     def _open(self, path: str) -> int:
         """A descriptor of a local shard. Pipes and devices would wait for ever, or act on being opened."""

@@ -160,9 +160,9 @@ def _keys(index: Index, report: Report) -> None:
 
 
 def _classes(index: Index, report: Report) -> None:
-    if index.targets is None or not index.classes:
+    if index.targets is None:
         return
-    wrong = np.flatnonzero((index.targets < 0) | (index.targets >= len(index.classes))).tolist()
-    report.complain(
-        [f"{index.keys[number]}: class {int(index.targets[number])} of {len(index.classes)}." for number in wrong]
-    )
+    above = index.targets >= len(index.classes) if index.classes else np.zeros(len(index.targets), bool)
+    wrong = np.flatnonzero((index.targets < 0) | above).tolist()
+    of = f" of {len(index.classes)}" if index.classes else ""
+    report.complain([f"{index.keys[number]}: class {int(index.targets[number])}{of}." for number in wrong])
