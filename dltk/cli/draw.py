@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from dltk.run.folder import RunFolder
 
 commands = typer.Typer()
-What = Literal["features", "filters", "warp"]
+What = Literal["features", "filters", "warp", "alignment"]
+NEEDED = {"features": "the IMAGE that the network is to see", "alignment": "the SENTENCE to translate"}
 MAPS = 16  # of a layer
 
 
@@ -23,15 +24,19 @@ MAPS = 16  # of a layer
     rich_help_panel="Measure",
     epilog="Examples:\n\ndltk train lenet5_digits run=first\n\ndltk draw lenet5_digits/first features my_seven.png\n\n"
     "dltk draw lenet5_digits/first filters --to filters.pdf\n\ndltk train warp run=first\n\n"
-    "dltk draw warp/first warp -o warp.png",
+    "dltk draw warp/first warp -o warp.png\n\ndltk train rnnsearch_number_names run=first\n\n"
+    "dltk draw rnnsearch_number_names/first alignment 'three hundred and twelve thousand'",
 )
 def draw(
     run: str = typer.Argument(help=RUN_HELP),
     what: What = typer.Argument(
         help="features: what each layer makes of IMAGE (figure 2 of the article); filters: those of the first layer; "
-        "warp: how a hidden layer of two units bends the plane of its inputs (figure 1)."
+        "warp: how a hidden layer of two units bends the plane of its inputs (figure 1); "
+        "alignment: where a translator with attention looks in SENTENCE for each word that it writes."
     ),
-    image: Path | None = typer.Argument(None, help="For features: a picture of any size."),
+    given: str | None = typer.Argument(
+        None, metavar="[IMAGE|SENTENCE]", help="For features: a picture of any size; for alignment: a line of text."
+    ),
     to: Path | None = typer.Option(
         None, "--to", "-o", help="The drawing: .png, .pdf or .svg; default: WHAT.png in the run folder."
     ),
@@ -47,17 +52,20 @@ def draw(
         False, help="For features: also what lies inside the blocks of a network that branches."
     ),
     invert: Literal["auto", "yes", "no"] = typer.Option("auto", help="For features: swap light and dark."),
+    beam: int = typer.Option(1, min=1, help="For alignment: width of the beam."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON: what was drawn."),
 ) -> None:
     """Draw what a run has learnt."""
-    if (image is None) == (what == "features"):
-        wrong = "needs the IMAGE that the network is to see" if image is None else f"takes no image, '{image}' given"
+    if (given is None) == (what in NEEDED):
+        wrong = f"needs {NEEDED[what]}" if given is None else f"takes no more, '{given}' given"
         raise LaunchError("", f"draw … {what}", wrong, "See `dltk draw --help`.")
     folder = find_run(run)
-    path = to or folder.path / (f"features-{image.stem}.png" if image is not None else f"{what}.png")
+    path = to or folder.path / (f"features-{Path(given).stem}.png" if given and what == "features" else f"{what}.png")
     with terminal.only_json(as_json):
-        if image is not None:
-            sheet, drawn = _features(folder, image, checkpoint, maps or MAPS, top, layers, branches, invert)
+        if given is not None and what == "features":
+            sheet, drawn = _features(folder, Path(given), checkpoint, maps or MAPS, top, layers, branches, invert)
+        elif given is not None:
+            sheet, drawn = _alignment(folder, given, checkpoint, beam)
         elif what == "filters":
             sheet, drawn = _filters(folder, checkpoint, maps)
         else:
@@ -146,3 +154,11 @@ def _warp(folder: "RunFolder", checkpoint: str) -> tuple["Figure", dict[str, Any
     from dltk.cli.warp import draw_warp
 
     return draw_warp(folder, checkpoint), {}
+
+
+def _alignment(folder: "RunFolder", sentence: str, checkpoint: str, beam: int) -> tuple["Figure", dict[str, Any]]:
+    from dltk.assemble import load
+    from dltk.cli.alignment import align, draw_alignment
+
+    aligned = align(folder, load(folder, checkpoint), sentence, beam)
+    return draw_alignment(aligned, f"{folder.name}: {aligned.text}"), aligned.plain()

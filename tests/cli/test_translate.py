@@ -1,14 +1,21 @@
 """A translator as a user has it: trained, lengthened, evaluated, given lines; and every mistake in one line."""
 
 import io
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from dltk import recipe
+from dltk.assemble import build_data, build_task
 from dltk.cli import lines
+from dltk.cli.alignment import Aligned, draw_alignment
 from dltk.run.folder import RunFolder
+from dltk.tasks.translation import Translation
 from tests.cli.conftest import Command, Said, Trained, start
 
 SMALL = (
@@ -26,6 +33,22 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     said = start("train", "rnnsearch_number_names", *SMALL, f"runs_dir={runs}", cwd=runs.parent)
     assert said.code == 0, said.err
     return Trained(runs, runs / "rnnsearch_number_names" / "first", said)
+
+
+@pytest.fixture(scope="session")
+def lstm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network without attention that has learnt nothing."""
+    sizes = ("model.hidden_size=10", "model.embedding_size=8", "model.num_layers=2", "data.pairs=300")
+    wanted = recipe.load("seq2seq_number_names", *sizes)
+    run = RunFolder.create(
+        tmp_path_factory.mktemp("lstm"), "seq2seq", wanted.settings, run="a", text=recipe.freeze(wanted)
+    )
+    task = build_task(wanted.settings)
+    assert isinstance(task, Translation)
+    task.require(build_data(wanted.settings).part("train"))
+    vocabularies = [one.to_plain() for one in task.required_vocabularies()]
+    run.checkpoints.write(0, {"state_dict": task.state_dict(), "vocabularies": vocabularies})
+    return run.path
 
 
 @pytest.fixture
@@ -125,6 +148,35 @@ def test_a_run_goes_on_and_forks_with_its_vocabularies(translator: Trained, tmp_
     assert (RunFolder.open(tmp_path / "rnnsearch_number_names" / "longer").summary() or {})["step"] == 8
 
 
+def test_where_it_looked_is_drawn(dltk: Command, translator: Trained, text: Path, tmp_path: Path) -> None:
+    sentence, picture = "two thousand, three hundred", tmp_path / "looked.png"
+    for beam in (1, 3):
+        said = dltk("draw", translator.path, "alignment", sentence, "--beam", beam, "--json", "--to", picture)
+        assert said.code == 0, said.err
+        drawn = said.json
+        assert drawn["source"] == ["two", "thousand", ",", "three", "hundred", "<end>"]
+        assert drawn["translation"] == dltk("predict", translator.path, text, "--beam", beam).out.splitlines()[2]
+        weights = np.array(drawn["weights"])
+        assert weights.shape == (len(drawn["target"]), 6)
+        assert weights.sum(1) == pytest.approx(np.ones(len(weights)), abs=1e-4)
+        pixels = np.asarray(Image.open(picture).convert("L"))
+        assert min(pixels.shape) > 300
+    assert dltk("draw", translator.path, "alignment", "one").out.strip() == str(translator.path / "alignment.png")
+
+
+def test_squares_are_as_light_as_their_weights() -> None:
+    weights = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]], np.float32)
+    sheet = draw_alignment(Aligned(["a", "<end>"], ["b", "c", "<end>"], weights, "b c", -1.0), "net")
+    sheet.canvas.draw()
+    pixels = np.asarray(sheet.canvas.buffer_rgba())  # type: ignore[attr-defined]
+    axes = sheet.axes[0]
+    for row, column in itertools.product(range(3), range(2)):
+        x, y = axes.transData.transform((column, row))
+        assert pixels[len(pixels) - round(y), round(x), 0] == pytest.approx(255 * weights[row, column], abs=1)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "<end>"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "c", "<end>"]
+
+
 def one_line(said: Said) -> str:
     assert said.code == 2, said.out + said.err
     assert len(said.err.strip().splitlines()) == 1, said.err
@@ -145,11 +197,20 @@ def one_line(said: Said) -> str:
         (["predict", "RUN", "--n-best", "3"], "--n-best: 3 of a beam of 1. Set --beam to at least 3."),
         (["predict", "DIGITS"], "FILES: are missing. Give pictures; lines of text are for runs that translate."),
         (["predict", "RUN", "--with", "DIGITS"], "Classification does not translate. Give a run that does."),
+        (
+            ["draw", "DIGITS", "alignment", "one"],
+            "alignment: Classification does not translate. Choose",
+        ),
+        (["draw", "LSTM", "alignment", "one"], "alignment: 'seq2seq' has no attention, it reads a sentence into one"),
+        (["draw", "RUN", "alignment", " "], "draw … alignment: the sentence has 0 tokens. Give one of 1 to 200."),
+        (["draw", "RUN", "alignment"], "draw … alignment: needs the SENTENCE to translate."),
         (["evaluate", "DIGITS", "--protocol", "beam=2"], "beam is of translations, and Classification gives none."),
     ],
 )
-def test_mistakes(dltk: Command, translator: Trained, trained: Trained, arguments: list[str], message: str) -> None:
-    places = {"RUN": translator.path, "DIGITS": trained.path}
+def test_mistakes(
+    dltk: Command, translator: Trained, lstm: Path, trained: Trained, arguments: list[str], message: str
+) -> None:
+    places = {"RUN": translator.path, "DIGITS": trained.path, "LSTM": lstm}
     assert message in one_line(dltk(*[places.get(word, word) for word in arguments]))
 
 

@@ -134,6 +134,48 @@ def test_lengths_are_bounded_by_the_own_source(make):
         assert not any(one.finished for one in found)
 
 
+def searching(seed: int = 0):
+    torch.manual_seed(seed)
+    return NETWORKS["rnnsearch"](9).double().eval()
+
+
+def looked_at(net, source, sentence):
+    """The weights of a source's tokens for each token of a given sentence (t, s), the sentence read word by word."""
+    state, rows = net.start(source[None]), []
+    for word in tokens.shifted(torch.tensor([sentence]))[0]:
+        _, rows_of_one = net.attend(*state)
+        rows.append(rows_of_one[0])
+        _, state = net.step(word[None], state)
+    return torch.stack(rows).float()
+
+
+@pytest.mark.parametrize("how", [Decoding(align=True), Decoding(width=5, n_best=5, align=True)], ids=["greedy", "beam"])
+@pytest.mark.parametrize("seed", range(3))
+@torch.no_grad()
+def test_alignments_are_those_of_the_hypothesis_read_again(how, seed):
+    net = searching(seed)
+    for source, ranked in zip(SOURCE, translate([net], SOURCE, how), strict=True):
+        real = source[: int(tokens.lengths(source[None]))]
+        for one in ranked:
+            sentence = [*one.tokens, EOS] if one.finished else one.tokens
+            assert one.alignment.shape == (len(sentence), len(real))
+            torch.testing.assert_close(one.alignment, looked_at(net, real, sentence), rtol=0, atol=1e-6)
+            torch.testing.assert_close(one.alignment.sum(1), torch.ones(len(sentence)))
+
+
+@torch.no_grad()
+def test_alignments_of_several_are_their_mean_and_change_no_translation():
+    networks, how = [searching(1), searching(2)], Decoding(width=3, align=True)
+    found = translate(networks, SOURCE, how)
+    plain = translate(networks, SOURCE, Decoding(width=3))
+    for source, (one,), (other,) in zip(SOURCE, found, plain, strict=True):
+        assert (one.tokens, one.score, other.alignment) == (other.tokens, other.score, None)
+        real = source[: int(tokens.lengths(source[None]))]
+        sentence = [*one.tokens, EOS] if one.finished else one.tokens
+        mean = sum(looked_at(net, real, sentence) for net in networks) / 2
+        torch.testing.assert_close(one.alignment, mean, rtol=0, atol=1e-6)
+
+
 class Fixed:
     """The same probabilities whatever was said: the end 0.4, token 4 0.6."""
 
