@@ -177,6 +177,34 @@ def test_squares_are_as_light_as_their_weights() -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "c", "<end>"]
 
 
+def test_words_on_a_plane(dltk: Command, translator: Trained, tmp_path: Path) -> None:
+    picture = tmp_path / "words.png"
+    drawn = dltk("draw", translator.path, "words", "--side", "target", "--count", 12, "--json", "--to", picture).json
+    assert drawn["side"] == "target"
+    assert drawn["names"][:3] == [word.strip("￭") for word in words_of(translator, 1)[:3]]
+    assert len(drawn["pca"]) == len(drawn["tsne"]) == len(drawn["names"]) == 12
+    assert picture.stat().st_size > 10_000
+    given = dltk("draw", translator.path, "words", "three", "two", "seven", "--json", "--to", picture).json
+    assert given["names"] == ["three", "two", "seven"]
+
+
+def words_of(translator: Trained, side: int) -> list[str]:
+    checkpoints = RunFolder.open(translator.path).checkpoints
+    newest = checkpoints.newest()
+    assert newest is not None
+    return [str(word) for word in checkpoints.load(newest)["vocabularies"][side]["words"]]
+
+
+def test_sentences_on_a_plane(dltk: Command, lstm: Path, tmp_path: Path) -> None:
+    path = tmp_path / "numbers.en"
+    path.write_text("two\n\ntwo\nthree hundred\n")
+    drawn = dltk("draw", lstm, "sentences", path, "--json", "--to", tmp_path / "sentences.png").json
+    assert drawn["names"] == ["two", "two", "three hundred"]
+    assert drawn["pca"][0] == pytest.approx(drawn["pca"][1], abs=1e-6)
+    assert drawn["pca"][0] != pytest.approx(drawn["pca"][2], abs=1e-6)
+    assert dltk("draw", lstm, "sentences", path).out.strip() == str(lstm / "sentences.png")
+
+
 def one_line(said: Said) -> str:
     assert said.code == 2, said.out + said.err
     assert len(said.err.strip().splitlines()) == 1, said.err
@@ -203,14 +231,29 @@ def one_line(said: Said) -> str:
         ),
         (["draw", "LSTM", "alignment", "one"], "alignment: 'seq2seq' has no attention, it reads a sentence into one"),
         (["draw", "RUN", "alignment", " "], "draw … alignment: the sentence has 0 tokens. Give one of 1 to 200."),
+        (
+            ["draw", "RUN", "sentences", "f"],
+            "sentences: 'rnnsearch' does not read a sentence into one vector. Choose a",
+        ),
+        (["draw", "LSTM", "sentences", "none.txt"], "none.txt: cannot be read (No such file or directory)."),
+        (["draw", "LSTM", "sentences", "TEXT"], "draw … sentences: there are 2. Give 3 to 5,000."),
+        (["draw", "LSTM", "sentences", "TEXT", "b"], "draw … sentences: takes no more, 'b' given."),
+        (["draw", "RUN", "words", "one", "two"], "draw … words: there are 2. Give 3 to 5,000."),
+        (
+            ["draw", "RUN", "words", "eleventy"],
+            "draw … words: 'eleventy' is not in the source vocabulary. Leave it out",
+        ),
+        (["draw", "RUN", "words", "one two"], "draw … words: 'one two' is 2 tokens. Leave it out"),
+        (["draw", "RUN", "words", "one", "--count", "5"], "--count: is of the most frequent words, and words are"),
+        (["draw", "DIGITS", "words"], "words: Classification does not translate. Choose a run that does."),
         (["draw", "RUN", "alignment"], "draw … alignment: needs the SENTENCE to translate."),
         (["evaluate", "DIGITS", "--protocol", "beam=2"], "beam is of translations, and Classification gives none."),
     ],
 )
 def test_mistakes(
-    dltk: Command, translator: Trained, lstm: Path, trained: Trained, arguments: list[str], message: str
+    dltk: Command, translator: Trained, lstm: Path, trained: Trained, text: Path, arguments: list[str], message: str
 ) -> None:
-    places = {"RUN": translator.path, "DIGITS": trained.path, "LSTM": lstm}
+    places = {"RUN": translator.path, "DIGITS": trained.path, "LSTM": lstm, "TEXT": text}
     assert message in one_line(dltk(*[places.get(word, word) for word in arguments]))
 
 
