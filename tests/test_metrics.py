@@ -1,10 +1,14 @@
-"""Ranks against a count by hand, with ties and NaN."""
+"""Ranks against a count by hand, with ties and NaN; BLEU of short and of long sentences."""
 
+import itertools
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sacrebleu.metrics import BLEU
 
-from dltk.metrics import target_rank
+from dltk.metrics import LEAST, bleu_by_length, length_ranges, target_rank
 
 
 @given(st.lists(st.lists(st.integers(0, 3), min_size=4, max_size=4), min_size=1, max_size=8), st.data())
@@ -17,3 +21,34 @@ def test_rank_equals_a_stable_sort(rows: list[list[int]], data: st.DataObject) -
 def test_nan_scores_are_wrong_about_everything() -> None:
     scores = torch.tensor([[float("nan"), 1.0], [float("nan")] * 2, [2.0, 1.0]])
     assert target_rank(scores, torch.tensor([1, 0, 0])).tolist() == [2, 2, 0]
+
+
+@given(st.lists(st.integers(0, 300), max_size=400), st.integers(1, 60))
+def test_ranges_hold_all_lengths_once_and_enough_of_them(lengths: list[int], least: int) -> None:
+    ranges = length_ranges(lengths, least)
+    held = [sum(low <= length <= high for length in lengths) for low, high in ranges]
+    assert sum(held) == len(lengths)
+    assert all(one[1] + 1 == other[0] for one, other in itertools.pairwise(ranges))
+    assert len(ranges) == 1 or not lengths or min(held) >= least
+    assert len(ranges) <= 10 + 0.05 * len(lengths) + 1
+
+
+def test_ranges_are_as_wide_as_people_count() -> None:
+    assert length_ranges([*range(1, 51)] * 40) == [(low, low + 4) for low in range(1, 50, 5)]
+    assert length_ranges([3] * 29) == [(3, 3)]
+    assert length_ranges([1, 2, 3] * 40 + [250]) == [(1, 1), (2, 2), (3, 250)]
+    assert length_ranges([]) == []
+
+
+def test_bleu_of_a_range_is_that_of_its_own_sentences() -> None:
+    short, long = "the cat sat on it", "a dog and a cat sat on the mat of the house"
+    wrong = "the cat sat down"
+    lengths = [5] * LEAST + [12] * LEAST + [1] * LEAST
+    hypotheses = [wrong, *[short] * (LEAST - 1), *[long] * LEAST, *["one"] * LEAST]
+    references = [short] * LEAST + [long] * LEAST + ["one"] * LEAST
+    exact = [ours == theirs for ours, theirs in zip(hypotheses, references, strict=True)]
+    one, five, twelve = bleu_by_length(lengths, hypotheses, references, exact)
+    assert (one["from"], one["to"], one["samples"], one["bleu"], one["exact_match"]) == (1, 2, LEAST, None, 100.0)
+    assert five["bleu"] == BLEU().corpus_score(hypotheses[:LEAST], [references[:LEAST]]).score < 100
+    assert five["exact_match"] == pytest.approx(100 * (LEAST - 1) / LEAST)
+    assert (twelve["to"], twelve["bleu"]) == (12, pytest.approx(100))

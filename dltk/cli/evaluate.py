@@ -1,6 +1,6 @@
 """`dltk evaluate`: measure a run's checkpoint, or several runs' as an ensemble, on a part of the data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -64,6 +64,8 @@ def evaluate(
         if report:
             _require_classifier(asked)
         result = measuring.measure(asked)
+        if result.get("by_length"):
+            result["picture"] = str(_lengths(asked, result))
         if report:
             result["report"] = _report(asked, result, to)
     if as_json:
@@ -130,6 +132,17 @@ def _report(asked: "Asked", result: dict[str, Any], to: Path | None) -> list[str
     return [str(path) for path in report.write(stem)]
 
 
+def _lengths(asked: "Asked", result: dict[str, Any]) -> Path:
+    """A picture of BLEU by length, beside the sentences."""
+    from dltk.cli.draw import save
+    from dltk.cli.lengths import draw_lengths
+
+    path = Path(result["predictions"]).with_suffix(".lengths.png")
+    title = f"{_title(asked)}, {result['split']}, {result['protocol']}"
+    save(draw_lengths({_title(asked): result["by_length"]}, title), path)
+    return path
+
+
 def _title(asked: "Asked") -> str:
     names = [f"{path.absolute().parent.name}/{path.absolute().name}" for path in asked.runs]
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
@@ -150,6 +163,7 @@ def _show(asked: "Asked", result: dict[str, Any]) -> None:
         for name, value in result["metrics"].items()
     ]
     terminal.show(terminal.table(columns, rows))
+    _show_lengths(result.get("by_length", []))
     for line in _verdict(asked, result):
         terminal.say(line)
     for name, signature in result.get("signatures", {}).items():
@@ -157,8 +171,23 @@ def _show(asked: "Asked", result: dict[str, Any]) -> None:
     if result["predictions"]:
         what = "translation" if "signatures" in result else "scores"
         terminal.say(f"each sample's {what}: {result['predictions']}")
-    for path in result.get("report", []):
+    for path in [*result.get("report", []), *([result["picture"]] if "picture" in result else [])]:
         terminal.say(path)
+
+
+def _show_lengths(rows: Sequence[Mapping[str, Any]]) -> None:
+    """BLEU of short and of long sentences."""
+    if len(rows) < 2:
+        return
+    columns = ["source tokens", ">sentences", ">BLEU", ">exact match"]
+    cells = [
+        (
+            f"{row['from']}–{row['to']}" if row["from"] < row["to"] else row["to"],
+            *(terminal.number(row[name]) for name in ("samples", "bleu", "exact_match")),
+        )
+        for row in rows
+    ]
+    terminal.show(terminal.table(columns, cells))
 
 
 def _names(runs: Sequence[Path]) -> list[str]:

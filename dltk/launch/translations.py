@@ -8,6 +8,7 @@ import numpy as np
 from lightning import Callback, Trainer
 
 from dltk.errors import LaunchError
+from dltk.metrics import bleu_by_length
 from dltk.run.atomic import replace_file
 from dltk.run.protocol import GREEDY, SINGLE_CROP, TRANSLATIONS, Protocol
 from dltk.tasks.decoding import Decoding
@@ -48,20 +49,32 @@ class Sentences(Callback):
         self._task = task
 
     def gathered(self, world: int) -> dict[str, np.ndarray]:
-        """Of all processes, sorted by key: `keys`, `hypotheses` and `references` (n,), text, and `exact` (n,), bool."""
+        """Of all processes, sorted by key.
+
+        `keys`, `hypotheses` and `references` (n,), text; `exact` (n,), bool; `source_tokens` (n,), int.
+        """
         assert self._task is not None, "nothing was evaluated"
         columns = zip(*self._task.translated, strict=True)
-        names = ("keys", "hypotheses", "references", "exact")
+        names = ("keys", "hypotheses", "references", "exact", "source_tokens")
         return {name: np.array(column) for name, column in zip(names, columns, strict=True)}
 
     def save(self, path: Path, samples: dict[str, np.ndarray]) -> None:
         """One JSON object a line for each sentence, with these names in the singular."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        names = ("key", "hypothesis", "reference", "exact")
+        names = ("key", "hypothesis", "reference", "exact", "source_tokens")
         rows = zip(*(column.tolist() for column in samples.values()), strict=True)
         lines = (json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) for row in rows)
         replace_file(path, "".join(f"{line}\n" for line in lines))
 
     def about(self) -> dict[str, Any]:
-        """How BLEU and chrF were computed."""
-        return {"signatures": {} if self._task is None else self._task.signatures}
+        """How BLEU and chrF were computed, and BLEU of short and of long sentences."""
+        if self._task is None:
+            return {"signatures": {}, "by_length": []}
+        done = self._task.translated
+        rows = bleu_by_length(
+            [one.source_tokens for one in done],
+            [one.hypothesis for one in done],
+            [one.reference for one in done],
+            [one.exact for one in done],
+        )
+        return {"signatures": self._task.signatures, "by_length": rows}

@@ -43,6 +43,7 @@ class Translated(NamedTuple):
     hypothesis: str
     reference: str
     exact: bool  # token by token
+    source_tokens: int  # without the end
 
 
 class Translation(Task):
@@ -139,13 +140,14 @@ class Translation(Task):
         chosen = [at for at, counts in enumerate(real) if counts]
         decode = self.vocabularies.target.decode
         answers = self.translate(batch["source"][chosen])
-        targets = batch["target"].tolist()
+        targets, lengths = batch["target"].tolist(), tokens.lengths(batch["source"]).tolist()
         return [
             Translated(
                 batch["info"].keys[at],
                 decode(best[0].tokens),
                 batch["reference"][at],
                 best[0].finished and best[0].tokens == until_end(targets[at]),
+                lengths[at] - 1,
             )
             for at, best in zip(chosen, answers, strict=True)
         ]

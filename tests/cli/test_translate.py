@@ -77,10 +77,13 @@ def test_an_evaluation_keeps_the_sentences_and_says_how_it_scored(dltk: Command,
     assert set(answer["signatures"]) == {"bleu", "chrf"}
     kept = [json.loads(line) for line in Path(answer["predictions"]).read_text().splitlines()]
     assert len(kept) == answer["samples"]
-    assert [set(one) for one in kept[:1]] == [{"key", "hypothesis", "reference", "exact"}]
+    assert [set(one) for one in kept[:1]] == [{"key", "hypothesis", "reference", "exact", "source_tokens"}]
     assert [one["key"] for one in kept] == sorted(one["key"] for one in kept)
     exact = 100 * sum(one["exact"] for one in kept) / len(kept)
     assert answer["metrics"]["test/exact_match"] == pytest.approx(exact)
+    lengths = dict(zip((one["key"] for one in kept), (one["source_tokens"] for one in kept), strict=True))
+    data = build_data(RunFolder.open(translator.path).recipe).part("test")
+    assert lengths == {f"{key}": int(of[0]) - 1 for key, of in zip(data.keys, data.lengths, strict=True)}
     shown = dltk("evaluate", translator.path).out
     assert "bleu: sacrebleu nrefs:1|case:mixed" in shown
     assert "each sample's translation:" in shown
@@ -93,6 +96,11 @@ def test_a_beam_is_evaluated_on_any_number_of_processes_alike(translator: Traine
     assert one.json["protocol"] == "beam=3"
     assert one.json["samples"] == two.json["samples"]
     assert two.json["metrics"] == pytest.approx(one.json["metrics"], rel=1e-6)
+    assert sum(row["samples"] for row in one.json["by_length"]) == one.json["samples"]
+    assert two.json["by_length"] == one.json["by_length"]
+    picture = Path(one.json["picture"])
+    assert picture == Path(one.json["predictions"]).parent / "val-beam=3.lengths.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_lines_of_files_and_of_standard_input(
