@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -75,18 +74,8 @@ def evaluate(
 
 
 def _protocol(name: str, scales: str | None) -> Protocol:
-    """The protocol that a command line names, by its name alone or with its scales.
-
-    Raises:
-        LaunchError: there is none.
-    """
-    found = Protocol.read(name)
-    if found is None or found.kind not in KINDS or found.members > 1:
-        close = get_close_matches(name, KINDS, 1)
-        remedy = f"Did you mean '{close[0]}'?" if close else f"Choices: {', '.join(KINDS)}."
-        if found is not None and found.members > 1:
-            remedy = "Name the runs of the ensemble instead."
-        raise LaunchError("", "--protocol", f"there is no '{name}'", remedy)
+    """The protocol that a command line names, by its name alone or with its scales."""
+    found = Protocol.named(name)
     return found if scales is None else replace(found, scales=read_scales(scales))
 
 

@@ -15,6 +15,7 @@ from dltk.cli.runs import find_run
 from dltk.errors import DataError, LaunchError
 
 if TYPE_CHECKING:
+    from dltk.run.protocol import Protocol
     from dltk.tasks.decoding import Hypothesis
     from dltk.tasks.translation import Translation
 
@@ -29,10 +30,11 @@ class Wanted:
     Args:
         runs: folders or names; several are an ensemble.
         checkpoint: which weights.
-        beam: its width.
+        beam: its width, where no protocol is named.
         n_best: translations of each line.
         normalise: power of the length by which log-probabilities are divided; None: as the recipe says.
         as_json: an object for each line instead of text.
+        protocol: how lines are translated, such as sample=0.8.
     """
 
     runs: Sequence[str]
@@ -41,6 +43,27 @@ class Wanted:
     n_best: int = 1
     normalise: float | None = None
     as_json: bool = False
+    protocol: str | None = None
+
+    def found(self) -> "Protocol":
+        """The protocol that is meant.
+
+        Raises:
+            LaunchError: there is no such one, two are given, or it finds fewer translations than are asked for.
+        """
+        from dltk.run.protocol import GREEDY, Protocol
+
+        if self.protocol is not None and self.beam > 1:
+            raise LaunchError("", "--beam", f"{self.beam} beside --protocol {self.protocol}", "Leave one of them out.")
+        found = GREEDY if self.beam == 1 else Protocol("beam", (self.beam,))
+        if self.protocol is not None:
+            found = Protocol.named(self.protocol)
+        width = found.scales[0] if found.scales else 1
+        if self.n_best > width and found.kind != "sample":
+            raise LaunchError(
+                "", "--n-best", f"{self.n_best} of a beam of {width}", f"Set --beam to at least {self.n_best}."
+            )
+        return found
 
 
 @dataclass
@@ -67,11 +90,9 @@ def translate(files: Sequence[Path], wanted: Wanted) -> None:
         LaunchError: a run is none of a translator, or those of an ensemble have other vocabularies.
         DataError: a file cannot be read.
     """
-    if wanted.n_best > wanted.beam:
-        remedy = f"Set --beam to at least {wanted.n_best}."
-        raise LaunchError("", "--n-best", f"{wanted.n_best} of a beam of {wanted.beam}", remedy)
+    protocol = wanted.found()
     with terminal.only_json(wanted.as_json):
-        tasks = _loaded(wanted)
+        tasks = _loaded(wanted, protocol)
     counts, began = Counts(), time.monotonic()
     with ExitStack() as stack:
         lines = itertools.chain.from_iterable([_opened(path, stack) for path in files] or [sys.stdin.buffer])
@@ -83,13 +104,12 @@ def translate(files: Sequence[Path], wanted: Wanted) -> None:
     terminal.note(counts.told(time.monotonic() - began))
 
 
-def _loaded(wanted: Wanted) -> "list[Translation]":
+def _loaded(wanted: Wanted, protocol: "Protocol") -> "list[Translation]":
     """The runs' tasks, ready to translate."""
     import torch
 
     from dltk.assemble import load
     from dltk.launch.translations import decoding_of
-    from dltk.run.protocol import GREEDY, Protocol
     from dltk.tasks.translation import Translation
 
     tasks: list[Translation] = []
@@ -107,7 +127,6 @@ def _loaded(wanted: Wanted) -> "list[Translation]":
         from dataclasses import replace
 
         first.decoding = replace(first.decoding, normalise=wanted.normalise)
-    protocol = GREEDY if wanted.beam == 1 else Protocol("beam", (wanted.beam,))
     first.decoding = decoding_of(first, protocol, wanted.n_best)
     return tasks
 

@@ -25,7 +25,8 @@ LOOKED_AT = 200  # training images from which the manner of the data is learnt
     "dltk predict lenet5_digits/first *.jpg --top 3 --plot seen.png\n\n"
     "dltk train rnnsearch_number_names run=first\n\n"
     "dltk predict rnnsearch_number_names/first < numbers.en > numbers.fr\n\n"
-    "dltk predict rnnsearch_number_names/first numbers.en --beam 12 --n-best 3",
+    "dltk predict rnnsearch_number_names/first numbers.en --beam 12 --n-best 3\n\n"
+    "dltk predict rnnsearch_number_names/first numbers.en --protocol sample=0.8 --n-best 3",
 )
 def predict(
     run: str = typer.Argument(help=RUN_HELP),
@@ -37,6 +38,9 @@ def predict(
     plot: Path | None = typer.Option(None, help="Save what the network saw, with bars of the top classes."),
     invert: Literal["auto", "yes", "no"] = typer.Option("auto", help="Swap light and dark; auto: as the data need it."),
     beam: int = typer.Option(1, min=1, help="Text: width of the beam; 1 takes the likeliest word at each step."),
+    protocol: str | None = typer.Option(
+        None, help="Text: greedy, beam=12, or sample=0.8,3: words drawn at a temperature of 0.8 by the seed 3."
+    ),
     n_best: int = typer.Option(1, min=1, help="Text: translations of each line, as NUMBER ||| TEXT ||| SCORE."),
     normalise: float | None = typer.Option(
         None, min=0, help="Text: power of the length by which a score is divided; default: as the recipe says."
@@ -56,7 +60,7 @@ def predict(
         from dltk.cli.lines import Wanted, translate
 
         runs = [str(folder.path), *(together or [])]
-        translate(files or [], Wanted(runs, checkpoint, beam, n_best, normalise, as_json))
+        translate(files or [], Wanted(runs, checkpoint, beam, n_best, normalise, as_json, protocol))
         return
     if not files:
         raise LaunchError("", "FILES", "are missing", "Give pictures; lines of text are for runs that translate.")

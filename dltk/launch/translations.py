@@ -14,21 +14,30 @@ from dltk.run.protocol import GREEDY, SINGLE_CROP, TRANSLATIONS, Protocol
 from dltk.tasks.decoding import Decoding
 from dltk.tasks.translation import Translation
 
+TEMPERATURES = (0.01, 100)  # of a sample; still colder ones are greedy
+
 
 def decoding_of(task: Translation, protocol: Protocol, n_best: int = 1) -> Decoding:
     """How a task translates under a protocol; ranked as its recipe says.
 
     Raises:
-        LaunchError: the protocol is of pictures, or names no width.
+        LaunchError: the protocol is of pictures, or names no width or no temperature.
     """
     if protocol.kind not in TRANSLATIONS:
         what = f"{protocol.kind} is of pictures, and this is a translation"
         raise LaunchError("", "--protocol", what, "Choose greedy, or beam with a width such as beam=12.")
+    ranked: dict[str, Any] = {"normalise": task.decoding.normalise, "n_best": n_best}
+    if protocol.kind == "sample":
+        low, high = TEMPERATURES
+        if protocol.scales or not low <= protocol.temperature <= high:
+            what = f"{protocol} names no temperature from {low} to {high}"
+            raise LaunchError("", "--protocol", what, "Write sample=0.8, or sample=0.8,3 for the seed 3.")
+        return Decoding(temperature=protocol.temperature, seed=protocol.seed, **ranked)
     if (protocol.kind == "beam") != (len(protocol.scales) == 1) or 0 in protocol.scales:
         what = f"{protocol} does not name the width of one beam"
         raise LaunchError("", "--protocol", what, "Write greedy, or beam=12.")
     width = protocol.scales[0] if protocol.scales else 1
-    return Decoding(width=width, normalise=task.decoding.normalise, n_best=n_best)
+    return Decoding(width=width, **ranked)
 
 
 def own_protocol(protocol: Protocol) -> Protocol:

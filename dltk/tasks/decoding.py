@@ -4,20 +4,23 @@ A beam of width w keeps the w likeliest beginnings. One that ends stays among th
 fewer are, until all have ended (Sutskever, Vinyals, Le 2014, section 3.2, as their hypotheses are compared by
 unnormalised log-probabilities). With `normalise` the finished ones are ranked by log-probability / length^normalise
 (1: the mean over the words, as in Jean et al. 2015). Several networks decode together by the mean of their
-probabilities at each step. Where they are asked for, the weights with which a network looked at the source before each
+probabilities at each step. A sample draws each word from the network's probabilities, of scores divided by a
+temperature. Where they are asked for, the weights with which a network looked at the source before each
 word stay with the hypothesis that the word belongs to (Bahdanau, Cho, Bengio 2015, figure 3).
 """
 
 # Shapes: b sentences, s source tokens, w width of the beam, t tokens written so far, v words of the target vocabulary.
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from dltk.data.hashing import hash_keys, uniforms
 from dltk.layers import tokens
 from dltk.layers.tokens import BOS, EOS, PAD
 
@@ -72,6 +75,8 @@ class Decoding:
         n_best: hypotheses that are given of each sentence, of a beam as wide or wider.
         times: a translation has at most so many times the source's tokens …
         plus: … and so many more.
+        temperature: draw each word; scores are divided by it before. None: take the likeliest.
+        seed: of what is drawn.
         align: keep the weights of the source's tokens; every network needs attention. Of several it is their mean.
     """
 
@@ -80,6 +85,8 @@ class Decoding:
     n_best: int = 1
     times: float = 2.0
     plus: int = 10
+    temperature: float | None = None
+    seed: int = 0
     align: bool = False
 
     def limits(self, source: Tensor) -> Tensor:
@@ -97,8 +104,10 @@ def translate(networks: Sequence[Translator], source: Tensor, how: Decoding) -> 
         how: width of the beam, and the rest.
 
     Returns:
-        For each sentence the best hypotheses, the best first.
+        For each sentence the best hypotheses, the best first; samples as they were drawn.
     """
+    if how.temperature is not None:
+        return sample(networks, source, how)
     if how.width == 1:
         return [[one] for one in greedy(networks, source, how)]
     return beam(networks, source, how)
@@ -107,6 +116,36 @@ def translate(networks: Sequence[Translator], source: Tensor, how: Decoding) -> 
 @torch.no_grad()
 def greedy(networks: Sequence[Translator], source: Tensor, how: Decoding) -> list[Hypothesis]:
     """The likeliest word at each step."""
+    return _word_by_word(networks, source, how, lambda logs, step: logs.argmax(1))
+
+
+@torch.no_grad()
+def sample(networks: Sequence[Translator], source: Tensor, how: Decoding) -> list[list[Hypothesis]]:
+    """So many translations as are asked for, drawn word by word; their scores are as without the temperature.
+
+    What is drawn depends on the seed, the sentence and how many were drawn of it before, and not on the sentences
+    beside it or the device.
+    """
+    assert how.temperature is not None, "a sample has a temperature"
+    temperature, n = how.temperature, how.n_best
+    keys = hash_keys(" ".join(str(token) for token in row if token != PAD) for row in source.tolist())
+    most = int(how.limits(source).max())
+    drawn = np.stack([uniforms(how.seed, number, keys, most) for number in range(n)], 1)  # (b, n, t)
+    levels = torch.from_numpy(drawn).flatten(0, 1).to(source.device)  # (b n, t), float64
+
+    def choose(logs: Tensor, step: int) -> Tensor:
+        sums = torch.softmax(logs.double() / temperature, dim=1).cumsum(1)  # (b n, v)
+        reached = levels[:, step, None] * sums[:, -1:]  # (b n, 1)
+        return torch.searchsorted(sums, reached, right=True).squeeze(1).clamp(max=logs.shape[1] - 1)
+
+    found = _word_by_word(networks, source.repeat_interleave(n, dim=0), how, choose)
+    return [found[at : at + n] for at in range(0, len(found), n)]
+
+
+def _word_by_word(
+    networks: Sequence[Translator], source: Tensor, how: Decoding, choose: Callable[[Tensor, int], Tensor]
+) -> list[Hypothesis]:
+    """One translation of each sentence; `choose` takes log-probabilities (b, v) and the step to the next words (b,)."""
     states = [network.start(source) for network in networks]
     limits = how.limits(source)  # (b,)
     words = torch.full_like(source[:, 0], BOS)  # (b,)
@@ -117,8 +156,8 @@ def greedy(networks: Sequence[Translator], source: Tensor, how: Decoding) -> lis
     while not done.all():
         looked += [_alignment(networks, states)] if how.align else []  # each (b, s)
         logs, states = log_probabilities(networks, words, states)  # (b, v)
-        best, words = logs.max(1)  # each (b,)
-        scores += best.masked_fill(done, 0.0)
+        words = choose(logs, len(written))  # (b,)
+        scores += logs.gather(1, words[:, None]).squeeze(1).masked_fill(done, 0.0)
         words = words.masked_fill(done, PAD)
         written.append(words)
         done = done | (words == EOS) | (len(written) >= limits)

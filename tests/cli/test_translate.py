@@ -135,6 +135,23 @@ def test_several_runs_together(dltk: Command, translator: Trained, text: Path) -
     assert dltk("predict", translator.path, text, "--with", translator.path).out == alone
 
 
+def test_samples_of_lines_are_the_same_again(
+    dltk: Command, translator: Trained, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = ("predict", translator.path, text, "--n-best", 3)
+    first = dltk(*ask, "--protocol", "sample=1,5").out
+    assert [row.split(" ||| ")[0] for row in first.splitlines() if row] == ["1"] * 3 + ["3"] * 3
+    monkeypatch.setattr(lines, "CHUNK", 1)
+    assert dltk(*ask, "--protocol", "sample=1,5").out == first
+    assert dltk(*ask, "--protocol", "sample=1,6").out != first
+    widths = [dltk(*ask, *more).out for more in (("--protocol", "beam=4"), ("--beam", 4))]
+    assert widths[0] == widths[1]
+    answer = dltk("evaluate", translator.path, "--protocol", "sample=0.8,3", "--json").json
+    assert answer["protocol"] == "sample=0.8,3"
+    assert Path(answer["predictions"]).name == "test-sample=0.8,3.jsonl"
+    assert Path(answer["picture"]).name == "test-sample=0.8,3.lengths.png"
+
+
 def test_bad_lines_are_borne_and_counted(
     dltk: Command, translator: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +248,10 @@ def one_line(said: Said) -> str:
         (["evaluate", "RUN", "RUN"], "several translators cannot be evaluated as one"),
         (["predict", "RUN", "no_such_file"], "no_such_file: cannot be read (No such file or directory)"),
         (["predict", "RUN", "--n-best", "3"], "--n-best: 3 of a beam of 1. Set --beam to at least 3."),
+        (["predict", "RUN", "--protocol", "beam=2", "--beam", "3"], "--beam: 3 beside --protocol beam=2. Leave one of"),
+        (["predict", "RUN", "--protocol", "beem=2"], "--protocol: there is no 'beem=2'. Did you mean 'beam'?"),
+        (["predict", "RUN", "--protocol", "sample=0"], "--protocol: sample=0 names no temperature from 0.01 to 100."),
+        (["evaluate", "DIGITS", "--protocol", "sample"], "sample is of translations, and Classification gives none."),
         (["predict", "DIGITS"], "FILES: are missing. Give pictures; lines of text are for runs that translate."),
         (["predict", "RUN", "--with", "DIGITS"], "Classification does not translate. Give a run that does."),
         (

@@ -190,6 +190,49 @@ class Fixed:
         return probabilities.log().clamp(min=-1e6).expand(len(readout), 5)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 0.5])
+def test_samples_are_as_frequent_as_their_probabilities(temperature):
+    source = torch.tensor([[4, 3], [5, 3]])
+    how = Decoding(temperature=temperature, seed=7, n_best=4000, times=0.0, plus=3)
+    end, word = (p ** (1 / temperature) for p in (0.4, 0.6))
+    end, word = end / (end + word), word / (end + word)
+    likely = {(): end, (4,): word * end, (4, 4): word**2 * end, (4, 4, 4): word**3}
+    both = translate([Fixed()], source, how)
+    for found in both:
+        for tokens_, probability in likely.items():
+            share = sum(tuple(one.tokens) == tokens_ for one in found) / len(found)
+            assert share == pytest.approx(probability, abs=4 * math.sqrt(probability * (1 - probability) / 4000))
+            score = len(tokens_) * math.log(0.6) + (len(tokens_) < 3) * math.log(0.4)  # as without the temperature
+            assert next(one for one in found if tuple(one.tokens) == tokens_).score == pytest.approx(score, abs=1e-5)
+    assert [one.tokens for one in both[0]] != [one.tokens for one in both[1]]
+
+
+def test_samples_depend_on_seed_and_sentence_alone(make):
+    net = make(9)
+    how = Decoding(temperature=1.0, seed=3, n_best=4)
+    together = [[one.tokens for one in found] for found in translate([net], SOURCE, how)]
+    turned = translate([net], F.pad(SOURCE, (0, 3)).flip(0), how)[::-1]
+    assert [[one.tokens for one in found] for found in turned] == together
+    for source, found in zip(SOURCE, together, strict=True):
+        alone = translate([net], source[None, : int(tokens.lengths(source[None]))], Decoding(temperature=1.0, seed=3))
+        assert [one.tokens for one in alone[0]] == found[:1]
+    other = translate([net], SOURCE, Decoding(temperature=1.0, seed=4, n_best=4))
+    assert [[one.tokens for one in found] for found in other] != together
+    assert len({tuple(one) for found in together for one in found}) > 6
+
+
+def test_scores_of_samples_are_log_likelihoods_and_cold_ones_are_greedy(make):
+    net = make(9, 2)
+    for source, found in zip(SOURCE, translate([net], SOURCE, Decoding(temperature=1.5, n_best=3)), strict=True):
+        real = source[: int(tokens.lengths(source[None]))]
+        for one in found:
+            sentence = [*one.tokens, EOS] if one.finished else one.tokens
+            assert one.score == pytest.approx(log_likelihood([net], real, sentence), abs=1e-4)
+            assert not {PAD, BOS} & set(one.tokens)
+    cold = translate([net], SOURCE, Decoding(temperature=0.0001))
+    assert [one.tokens for (one,) in cold] == [one.tokens for one in greedy([net], SOURCE, Decoding())]
+
+
 def test_normalised_scores_prefer_what_is_longer():
     source = torch.tensor([[4, 3]])
     how = {"width": 4, "times": 0.0, "plus": 5, "n_best": 4}
