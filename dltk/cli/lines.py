@@ -45,26 +45,6 @@ class Wanted:
     as_json: bool = False
     protocol: str | None = None
 
-    def found(self) -> "Protocol":
-        """The protocol that is meant.
-
-        Raises:
-            LaunchError: there is no such one, two are given, or it finds fewer translations than are asked for.
-        """
-        from dltk.run.protocol import GREEDY, Protocol
-
-        if self.protocol is not None and self.beam > 1:
-            raise LaunchError("", "--beam", f"{self.beam} beside --protocol {self.protocol}", "Leave one of them out.")
-        found = GREEDY if self.beam == 1 else Protocol("beam", (self.beam,))
-        if self.protocol is not None:
-            found = Protocol.named(self.protocol)
-        width = found.scales[0] if found.scales else 1
-        if self.n_best > width and found.kind != "sample":
-            raise LaunchError(
-                "", "--n-best", f"{self.n_best} of a beam of {width}", f"Set --beam to at least {self.n_best}."
-            )
-        return found
-
 
 @dataclass
 class Counts:
@@ -90,9 +70,9 @@ def translate(files: Sequence[Path], wanted: Wanted) -> None:
         LaunchError: a run is none of a translator, or those of an ensemble have other vocabularies.
         DataError: a file cannot be read.
     """
-    protocol = wanted.found()
+    protocol_of(wanted)
     with terminal.only_json(wanted.as_json):
-        tasks = _loaded(wanted, protocol)
+        tasks = _loaded(wanted)
     counts, began = Counts(), time.monotonic()
     with ExitStack() as stack:
         lines = itertools.chain.from_iterable([_opened(path, stack) for path in files] or [sys.stdin.buffer])
@@ -104,7 +84,28 @@ def translate(files: Sequence[Path], wanted: Wanted) -> None:
     terminal.note(counts.told(time.monotonic() - began))
 
 
-def _loaded(wanted: Wanted, protocol: "Protocol") -> "list[Translation]":
+def protocol_of(wanted: Wanted) -> "Protocol":
+    """How lines are translated.
+
+    Raises:
+        LaunchError: there is no such protocol, two are given, or it finds fewer translations than are asked for.
+    """
+    from dltk.run.protocol import GREEDY, Protocol
+
+    name, n_best = wanted.protocol, wanted.n_best
+    if name is not None and wanted.beam > 1:
+        raise LaunchError("", "--beam", f"{wanted.beam} beside --protocol {name}", "Leave one of them out.")
+    found = GREEDY if wanted.beam == 1 else Protocol("beam", (wanted.beam,))
+    if name is not None:
+        found = Protocol.named(name)
+    width = found.scales[0] if found.scales else 1
+    if n_best > width and found.kind != "sample":
+        remedy = f"Set {'--beam to' if name is None else 'a beam of'} at least {n_best}."
+        raise LaunchError("", "--n-best", f"{n_best} of a beam of {width}", remedy)
+    return found
+
+
+def _loaded(wanted: Wanted) -> "list[Translation]":
     """The runs' tasks, ready to translate."""
     import torch
 
@@ -127,7 +128,7 @@ def _loaded(wanted: Wanted, protocol: "Protocol") -> "list[Translation]":
         from dataclasses import replace
 
         first.decoding = replace(first.decoding, normalise=wanted.normalise)
-    first.decoding = decoding_of(first, protocol, wanted.n_best)
+    first.decoding = decoding_of(first, protocol_of(wanted), wanted.n_best)
     return tasks
 
 

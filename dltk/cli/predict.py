@@ -60,7 +60,7 @@ def predict(
         from dltk.cli.lines import Wanted, translate
 
         runs = [str(folder.path), *(together or [])]
-        translate(files or [], Wanted(runs, checkpoint, beam, n_best, normalise, as_json, protocol))
+        translate(files or [], Wanted(runs, checkpoint, beam, n_best, normalise, as_json, protocol=protocol))
         return
     if not files:
         raise LaunchError("", "FILES", "are missing", "Give pictures; lines of text are for runs that translate.")

@@ -130,7 +130,7 @@ class RNNsearch(nn.Module):
         following = self.decoder(self.decoder.inputs(y) + self.context(c), s)
         return self._deep_output(s, y, c), (following, *memory)
 
-    def alignment(self, state: State) -> Tensor:
+    def attention(self, state: State) -> Tensor:
         """A state to the weights of the annotations for the word that comes next (b, s)."""
         return self.attend(*state)[1]
 

@@ -44,7 +44,7 @@ class Translator(Protocol):
 class Attentive(Translator, Protocol):
     """A network that translates, and looks at one part of the source for each word."""
 
-    def alignment(self, state: State) -> Tensor:
+    def attention(self, state: State) -> Tensor:
         """A state to the weights of the source's tokens for the word that comes next (b, s)."""
 
 
@@ -237,7 +237,7 @@ def _alignment(networks: Sequence[Translator], states: Sequence[State]) -> Tenso
     each = []
     for network, state in zip(networks, states, strict=True):
         assert isinstance(network, Attentive), f"{type(network).__name__} has no attention"
-        each.append(network.alignment(state).float())
+        each.append(network.attention(state).float())
     return torch.stack(each).mean(0)
 
 
