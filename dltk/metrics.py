@@ -7,6 +7,7 @@ lower index, as in argmax, and a network that returns NaN is wrong about everyth
 import itertools
 from collections import Counter
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -15,6 +16,10 @@ from torch import Tensor
 from dltk.errors import DataError
 
 LEAST = 30  # sentences of which BLEU is worth a look
+UNKNOWN = "<unk>"
+# Moses names languages by two letters, some data sets by three.
+TWO_LETTERS = {"ces": "cs", "deu": "de", "eng": "en", "fra": "fr", "ita": "it", "nld": "nl", "pol": "pl", "por": "pt",
+               "rus": "ru", "spa": "es", "swe": "sv"}  # fmt: skip
 
 
 def target_rank(scores: Tensor, targets: Tensor) -> Tensor:
@@ -34,8 +39,13 @@ def target_rank(scores: Tensor, targets: Tensor) -> Tensor:
     return before.sum(1).masked_fill(scores.isnan().any(1), scores.shape[1])
 
 
-def translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> tuple[dict[str, float], dict[str, str]]:
+def translation_scores(
+    hypotheses: Sequence[str], references: Sequence[str], moses: str | None = None
+) -> tuple[dict[str, float], dict[str, str]]:
     """BLEU and chrF of a whole part, by sacrebleu on text as people write it.
+
+    The papers' BLEU is that of multi-bleu.perl: of tokens as Moses splits them, with case, unsmoothed. It is another
+    number, mostly a higher one.
 
     Papineni, Roukos, Ward, Zhu, "BLEU: a method for automatic evaluation of machine translation", ACL (2002); Popović,
     "chrF: character n-gram F-score for automatic MT evaluation", WMT (2015). Both are of a corpus, no means of
@@ -44,23 +54,48 @@ def translation_scores(hypotheses: Sequence[str], references: Sequence[str]) -> 
     Args:
         hypotheses: translations.
         references: one for each.
+        moses: BLEU as multi-bleu.perl computes it, of tokens by Moses' rules for this language.
 
     Returns:
         `bleu` and `chrf`, from 0 to 100; and the signature of each, which says how it was computed.
 
     Raises:
-        DataError: sacrebleu is not installed.
+        DataError: sacrebleu is not installed, or sacremoses where it is needed.
     """
-    metrics = _sacrebleu()
-    measures = {"bleu": metrics.BLEU(), "chrf": metrics.CHRF()}
+    bleu, chrf = _bleu(moses), _sacrebleu().CHRF()
+    ours, theirs = moses_tokenised(hypotheses, moses), moses_tokenised(references, moses)
     scores = {
-        name: measure.corpus_score(list(hypotheses), [list(references)]).score for name, measure in measures.items()
+        "bleu": bleu.corpus_score(ours, [theirs]).score,
+        "chrf": chrf.corpus_score(list(hypotheses), [list(references)]).score,
     }
-    return scores, {name: str(measure.get_signature()) for name, measure in measures.items()}
+    by = "" if moses is None else f"|sacremoses:{version('sacremoses')}|lang:{moses}"
+    return scores, {"bleu": f"{bleu.get_signature()}{by}", "chrf": str(chrf.get_signature())}
+
+
+def moses_tokenised(texts: Sequence[str], language: str | None) -> list[str]:
+    """Texts with a space between tokens, as Moses' tokenizer.perl splits a language; None leaves them.
+
+    `<unk>` stays one token, as it was in the papers' files.
+
+    Raises:
+        DataError: sacremoses is not installed.
+    """
+    if language is None:
+        return list(texts)
+    try:
+        from sacremoses import MosesTokenizer
+    except ImportError:
+        raise DataError("", "sacremoses", "is not installed", "Install the extra: dltk[text].") from None
+    split = MosesTokenizer(lang=TWO_LETTERS.get(language, language)).tokenize
+    return [split(text, return_str=True, escape=False, protected_patterns=[UNKNOWN]) for text in texts]
 
 
 def bleu_by_length(
-    lengths: Sequence[int], hypotheses: Sequence[str], references: Sequence[str], exact: Sequence[bool]
+    lengths: Sequence[int],
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    exact: Sequence[bool],
+    moses: str | None = None,
 ) -> list[dict[str, Any]]:
     """BLEU of short and of long sentences, as figure 2 of Bahdanau, Cho, Bengio (2015) has it.
 
@@ -69,12 +104,14 @@ def bleu_by_length(
         hypotheses: translations.
         references: one for each.
         exact: whether they are the same, token by token.
+        moses: as for `translation_scores`.
 
     Returns:
         For each range of lengths `from`, `to` (the last length in it), `samples`, `bleu` (None where no reference has
         the four words in a row of which BLEU counts) and `exact_match` in per cent.
     """
-    bleu, rows = _sacrebleu().BLEU(), []
+    bleu, rows = _bleu(moses), []
+    hypotheses, references = moses_tokenised(hypotheses, moses), moses_tokenised(references, moses)
     for low, high in length_ranges(lengths):
         own = [at for at, length in enumerate(lengths) if low <= length <= high]
         ours, theirs = [hypotheses[at] for at in own], [references[at] for at in own]
@@ -114,6 +151,12 @@ def length_ranges(lengths: Sequence[int], least: int = LEAST, most: int = 10) ->
     # What is left over belongs to the last range.
     start = ranges.pop()[0] if ranges else first
     return [*ranges, (start, ordered[-1])]
+
+
+def _bleu(moses: str | None) -> Any:
+    """Sacrebleu's own, or multi-bleu.perl's on text that is tokenised already."""
+    make = _sacrebleu().BLEU
+    return make() if moses is None else make(tokenize="none", smooth_method="none", force=True)
 
 
 def _sacrebleu() -> Any:

@@ -8,12 +8,13 @@ import numpy as np
 from lightning import Callback, Trainer
 
 from dltk.errors import LaunchError
-from dltk.metrics import bleu_by_length
+from dltk.metrics import bleu_by_length, moses_tokenised
 from dltk.run.atomic import replace_file
 from dltk.run.protocol import GREEDY, SINGLE_CROP, TRANSLATIONS, Protocol
 from dltk.tasks.decoding import Decoding
 from dltk.tasks.translation import Translation
 
+WIDTHS = {"greedy": (0,), "beam": (1,), "multibleu_tok": (0, 1)}  # how many a protocol names
 TEMPERATURES = (0.01, 100)  # of a sample; still colder ones are greedy
 
 
@@ -33,11 +34,26 @@ def decoding_of(task: Translation, protocol: Protocol, n_best: int = 1) -> Decod
             what = f"{protocol} names no temperature from {low} to {high}"
             raise LaunchError("", "--protocol", what, "Write sample=0.8, or sample=0.8,3 for the seed 3.")
         return Decoding(temperature=protocol.temperature, seed=protocol.seed, **ranked)
-    if (protocol.kind == "beam") != (len(protocol.scales) == 1) or 0 in protocol.scales:
+    if len(protocol.scales) not in WIDTHS[protocol.kind] or 0 in protocol.scales:
         what = f"{protocol} does not name the width of one beam"
         raise LaunchError("", "--protocol", what, "Write greedy, or beam=12.")
     width = protocol.scales[0] if protocol.scales else 1
     return Decoding(width=width, **ranked)
+
+
+def moses_of(part: Any, protocol: Protocol) -> str | None:
+    """The language by whose rules a protocol's BLEU splits the references of a data set; None: as sacrebleu does.
+
+    English where the data set does not say.
+
+    Raises:
+        DataError: sacremoses is needed, and not installed.
+    """
+    if protocol.kind != "multibleu_tok":
+        return None
+    language = str((getattr(part, "languages", None) or ("en", "en"))[1])
+    moses_tokenised([], language)
+    return language
 
 
 def own_protocol(protocol: Protocol) -> Protocol:
@@ -85,5 +101,6 @@ class Sentences(Callback):
             [one.hypothesis for one in done],
             [one.reference for one in done],
             [one.exact for one in done],
+            self._task.moses,
         )
         return {"signatures": self._task.signatures, "by_length": rows}

@@ -82,6 +82,7 @@ class Translation(Task):
         self.totals, self.evaluation = Totals(with_perplexity), Totals(with_perplexity)
         self.vocabularies: Pair | None = None  # from the training data, or from a checkpoint
         self.translated: list[Translated] = []  # of the part evaluated last, all processes', sorted by key
+        self.moses: str | None = None  # language by whose rules BLEU splits text; None: as sacrebleu does by itself
         self.signatures: dict[str, str] = {}  # how BLEU and chrF were computed
         self._mine: list[Translated] = []
 
@@ -163,7 +164,7 @@ class Translation(Task):
         if not self.translated:
             return {}
         scores, self.signatures = translation_scores(
-            [one.hypothesis for one in self.translated], [one.reference for one in self.translated]
+            [one.hypothesis for one in self.translated], [one.reference for one in self.translated], self.moses
         )
         exact = 100.0 * sum(one.exact for one in self.translated) / len(self.translated)
         return {"exact_match": exact, **scores}

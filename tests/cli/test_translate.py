@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from dltk import recipe
 from dltk.assemble import build_data, build_task
 from dltk.cli import lines
 from dltk.cli.alignment import Aligned, draw_alignment
+from dltk.metrics import translation_scores
 from dltk.run.folder import RunFolder
 from dltk.tasks.translation import Translation
 from tests.cli.conftest import Command, Said, Trained, start
@@ -101,6 +103,29 @@ def test_a_beam_is_evaluated_on_any_number_of_processes_alike(translator: Traine
     picture = Path(one.json["picture"])
     assert picture == Path(one.json["predictions"]).parent / "val-beam=3.lengths.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_claim_of_the_papers_bleu_is_measured(dltk: Command, tmp_path: Path) -> None:
+    pytest.importorskip("sacremoses", reason="sacremoses is not installed: pip install 'dltk[text]'")
+    claim = "claim={metric: test/bleu, protocol: multibleu_tok=2, value: 50, tolerance: 50, seeds: 1}"
+    said = dltk("train", "rnnsearch_number_names", *SMALL, "train.steps=2", "train.validate_every=2", claim,
+                f"runs_dir={tmp_path}")  # fmt: skip
+    assert said.code == 0, said.err
+    assert "PASS: test/bleu" in said.out
+    run = RunFolder.open(tmp_path / "rnnsearch_number_names" / "first")
+    evaluation = (run.summary() or {})["evaluation"]
+    assert evaluation["protocol"] == "multibleu_tok=2"
+    assert evaluation["signatures"]["bleu"].endswith("|lang:fr")
+    kept = [json.loads(line) for line in Path(evaluation["predictions"]).read_text().splitlines()]
+    texts = [one["hypothesis"] for one in kept], [one["reference"] for one in kept]
+    assert evaluation["metrics"]["test/bleu"] == translation_scores(*texts, "fr")[0]["bleu"]
+
+
+def test_the_papers_bleu_needs_sacremoses(dltk: Command, translator: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sacremoses", None)
+    ask = ("evaluate", translator.path, "--protocol", "multibleu_tok", "launch.devices=1")
+    assert one_line(dltk(*ask)) == "sacremoses: is not installed. Install the extra: dltk[text].\n"
 
 
 def test_lines_of_files_and_of_standard_input(
@@ -243,6 +268,10 @@ def one_line(said: Said) -> str:
         (
             ["evaluate", "RUN", "--protocol", "beam"],
             "beam does not name the width of one beam. Write greedy, or",
+        ),
+        (
+            ["evaluate", "RUN", "--protocol", "multibleu_tok=2,3"],
+            "multibleu_tok=2,3 does not name the width of one beam.",
         ),
         (["evaluate", "RUN", "--report"], "--report: is of classes, and 'translation' gives none"),
         (["evaluate", "RUN", "RUN"], "several translators cannot be evaluated as one"),
