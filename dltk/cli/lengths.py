@@ -28,7 +28,7 @@ def draw_lengths(runs: Mapping[str, Rows], title: str) -> Figure:
     above.set(ylim=(0, min(104, max(10, 1.15 * top))), ylabel="BLEU")
     above.set_title(title, fontsize=9, parse_math=False)
     if len(runs) > 1:
-        for text in above.legend(fontsize=8, loc="lower left").get_texts():
+        for text in above.legend(fontsize=8, loc="best").get_texts():
             text.set_parse_math(False)
     _counts(below, list(runs.values()))
     for axes in (above, below):

@@ -105,6 +105,23 @@ def test_a_beam_is_evaluated_on_any_number_of_processes_alike(translator: Traine
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_several_are_shown_side_by_side(dltk: Command, translator: Trained, lstm: Path, tmp_path: Path) -> None:
+    ask = ("--protocol", "beam=2", "launch.devices=1")
+    alone = [dltk("evaluate", path, *ask, "--json").json for path in (translator.path, lstm)]
+    both = dltk("evaluate", translator.path, lstm, *ask, "--to", tmp_path, "--json").json
+    assert (both["protocol"], both["samples"], both["metrics"]) == ("beam=2", alone[0]["samples"], {})
+    assert [one["run"] for one in both["members"]] == [str(translator.path), str(lstm)]
+    for one, member in zip(alone, both["members"], strict=True):
+        assert member == {"run": member["run"]} | {
+            name: value for name, value in one.items() if name not in ("split", "protocol", "samples")
+        }
+    assert both["picture"] == str(tmp_path / "test-beam=2.lengths.png")
+    assert Path(both["picture"]).stat().st_size > 10_000
+    shown = dltk("evaluate", translator.path, lstm, *ask).out
+    (row,) = (line.split() for line in shown.splitlines() if line.startswith(" test/perplexity"))
+    assert row[1:] == [f"{one['metrics']['test/perplexity']:.4g}" for one in alone]
+
+
 @pytest.mark.usefixtures("signals")
 def test_a_claim_of_the_papers_bleu_is_measured(dltk: Command, tmp_path: Path) -> None:
     pytest.importorskip("sacremoses", reason="sacremoses is not installed: pip install 'dltk[text]'")
@@ -274,7 +291,8 @@ def one_line(said: Said) -> str:
             "multibleu_tok=2,3 does not name the width of one beam.",
         ),
         (["evaluate", "RUN", "--report"], "--report: is of classes, and 'translation' gives none"),
-        (["evaluate", "RUN", "RUN"], "several translators cannot be evaluated as one"),
+        (["evaluate", "RUN", "RUN"], "RUN: the same run is named twice. Name each once."),
+        (["evaluate", "RUN", "DIGITS"], "task: translates nothing, and other runs do. Evaluate it by itself."),
         (["predict", "RUN", "no_such_file"], "no_such_file: cannot be read (No such file or directory)"),
         (["predict", "RUN", "--n-best", "3"], "--n-best: 3 of a beam of 1. Set --beam to at least 3."),
         (["predict", "RUN", "--protocol", "beam=2", "--beam", "3"], "--beam: 3 beside --protocol beam=2. Leave one of"),
