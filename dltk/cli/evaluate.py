@@ -171,8 +171,9 @@ def _show(asked: "Asked", result: dict[str, Any]) -> None:
     measured = dict.fromkeys(metric for _, metrics in reversed(shown) for metric in metrics)
     rows = [(metric, *(terminal.number(metrics.get(metric)) for _, metrics in shown)) for metric in measured]
     terminal.show(terminal.table(["metric", *(name for name, _ in shown)], rows))
-    for one, name in zip(members or [result], names or [None], strict=True):
-        _show_lengths(one.get("by_length", []), name)
+    titles: list[str | None] = [*names] or [None]
+    for one, title in zip(members or [result], titles, strict=True):
+        _show_lengths(one.get("by_length", []), title)
     for line in _verdict(asked, result):
         terminal.say(line)
     for name, signature in (members or [result])[0].get("signatures", {}).items():
