@@ -80,6 +80,8 @@ SUTSKEVER_2014 = "Sutskever, Vinyals, Le, Sequence to sequence learning with neu
 BAHDANAU_2015 = (
     "Bahdanau, Cho, Bengio, Neural machine translation by jointly learning to align and translate, ICLR 2015"
 )
+JEAN_2015 = "Jean et al., On using very large target vocabulary for neural machine translation, ACL 2015"
+CHO_2014 = "Cho et al., Learning phrase representations using RNN encoder-decoder, EMNLP 2014, arXiv 1406.1078"
 LECUN_1998 = "LeCun, Bottou, Bengio, Haffner, Gradient-based learning applied to document recognition, Proc. IEEE 1998"
 
 MODELS: dict[str, Architecture] = _table(
@@ -212,12 +214,28 @@ MODELS: dict[str, Architecture] = _table(
         settings={"source_vocab_size": 160_000, "target_vocab_size": 80_000},
     ),
     Architecture(
+        name="rnnencdec",
+        target="dltk.models.rnnencdec:RNNEncoderDecoder",
+        task="translation",
+        paper=CHO_2014 + " (ref. 72)",
+        parameters=18_274_000,  # 24,224,000 with the matrix of the scores whole
+        settings={"source_vocab_size": 15_000, "target_vocab_size": 15_000},
+    ),
+    Architecture(
         name="rnnsearch",
         target="dltk.models.rnnsearch:RNNsearch",
         task="translation",
         paper=BAHDANAU_2015 + " (ref. 76)",
         parameters=80_442_000,
         settings={"source_vocab_size": 30_000, "target_vocab_size": 30_000},
+    ),
+    Architecture(
+        name="large_vocab",
+        target="dltk.models.large_vocab:LargeVocabulary",
+        task="translation",
+        paper=JEAN_2015 + " (ref. 16)",
+        parameters=898_712_000,
+        settings={"source_vocab_size": 500_000, "target_vocab_size": 500_000},
     ),
 )
 

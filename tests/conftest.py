@@ -27,6 +27,11 @@ settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True
 home = pytest.StashKey[tempfile.TemporaryDirectory]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where prepared sets lie, for the long tests that train on them."""
+    parser.addoption("--data-dir", help="folder of the sets that recipes name, as made by dltk data prepare")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Before any test module, and so before torch, is imported; child processes inherit it."""
     settings.load_profile("ci" if os.environ.get("CI") else "here")

@@ -6,18 +6,21 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dltk.cli import terminal
 from dltk.cli.runs import find_run
+from dltk.cli.unknown import Large, Unknown
 from dltk.errors import DataError, LaunchError
 
 if TYPE_CHECKING:
     from dltk.run.protocol import Protocol
     from dltk.tasks.decoding import Hypothesis
     from dltk.tasks.translation import Translation
+
+T = TypeVar("T")
 
 CHUNK = 64  # lines translated together
 LONGEST = 1000  # tokens of a line; the rest is cut off, and counted
@@ -34,6 +37,7 @@ class Wanted:
         n_best: translations of each line.
         normalise: power of the length by which log-probabilities are divided; None: as the recipe says.
         as_json: an object for each line instead of text.
+        large: what is asked for of a large vocabulary.
         protocol: how lines are translated, such as sample=0.8.
     """
 
@@ -43,6 +47,7 @@ class Wanted:
     n_best: int = 1
     normalise: float | None = None
     as_json: bool = False
+    large: Large = field(default_factory=Large)
     protocol: str | None = None
 
 
@@ -72,13 +77,14 @@ def translate(files: Sequence[Path], wanted: Wanted) -> None:
     """
     protocol_of(wanted)
     with terminal.only_json(wanted.as_json):
-        tasks = _loaded(wanted)
+        tasks = loaded(wanted)
+        unknown = Unknown.of(tasks, wanted.large)
     counts, began = Counts(), time.monotonic()
     with ExitStack() as stack:
-        lines = itertools.chain.from_iterable([_opened(path, stack) for path in files] or [sys.stdin.buffer])
+        lines = itertools.chain.from_iterable([opened(path, stack) for path in files] or [sys.stdin.buffer])
         size = 1 if not files and sys.stdin.isatty() else CHUNK
-        for chunk in _chunks(lines, size):
-            for answer in _answers(tasks, chunk, counts):
+        for chunk in chunks(lines, size):
+            for answer in _answers(tasks, chunk, counts, unknown):
                 sys.stdout.write(_shown(answer, wanted))
             sys.stdout.flush()
     terminal.note(counts.told(time.monotonic() - began))
@@ -105,7 +111,7 @@ def protocol_of(wanted: Wanted) -> "Protocol":
     return found
 
 
-def _loaded(wanted: Wanted) -> "list[Translation]":
+def loaded(wanted: Wanted) -> "list[Translation]":
     """The runs' tasks, ready to translate."""
     import torch
 
@@ -132,20 +138,28 @@ def _loaded(wanted: Wanted) -> "list[Translation]":
     return tasks
 
 
-def _opened(path: Path, stack: ExitStack) -> Iterable[bytes]:
+def opened(path: Path, stack: ExitStack) -> Iterable[bytes]:
+    """The lines of a file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         return stack.enter_context(path.open("rb"))
     except OSError as error:
         raise DataError(path, "", f"cannot be read ({error.strerror})", "Give a file of text.") from None
 
 
-def _chunks(lines: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
-    iterator = iter(lines)
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Items, so many at a time."""
+    iterator = iter(items)
     while chunk := list(itertools.islice(iterator, size)):
         yield chunk
 
 
-def _answers(tasks: "list[Translation]", chunk: list[bytes], counts: Counts) -> Iterator[dict[str, Any]]:
+def _answers(
+    tasks: "list[Translation]", chunk: list[bytes], counts: Counts, unknown: Unknown | None
+) -> Iterator[dict[str, Any]]:
     """For each line its number, text, and best translations with their scores."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
@@ -164,12 +178,16 @@ def _answers(tasks: "list[Translation]", chunk: list[bytes], counts: Counts) -> 
     for at, text in enumerate(texts):
         counts.lines += 1
         counts.words += sum(len(one.tokens) for one in found.get(at, [])[:1])
+        best = found.get(at, [])
+        decoded = [vocabularies.target.decode(one.tokens) for one in best]
+        if unknown is not None:
+            decoded = unknown.replaced(text, rows[at], [one.tokens for one in best])
         yield {
             "line": counts.lines,
             "source": text,
             "translations": [
-                {"text": vocabularies.target.decode(one.tokens), "score": one.score, "finished": one.finished}
-                for one in found.get(at, [])
+                {"text": words, "score": one.score, "finished": one.finished}
+                for words, one in zip(decoded, best, strict=True)
             ],
         }
 

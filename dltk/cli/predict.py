@@ -1,4 +1,4 @@
-"""`dltk predict`: what a run's network sees in a person's pictures, or how it translates a person's lines."""
+"""`dltk predict`: what a run's network sees in a person's pictures, or how it translates or scores a person's lines."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,7 +26,10 @@ LOOKED_AT = 200  # training images from which the manner of the data is learnt
     "dltk train rnnsearch_number_names run=first\n\n"
     "dltk predict rnnsearch_number_names/first < numbers.en > numbers.fr\n\n"
     "dltk predict rnnsearch_number_names/first numbers.en --beam 12 --n-best 3\n\n"
-    "dltk predict rnnsearch_number_names/first numbers.en --protocol sample=0.8 --n-best 3",
+    "dltk predict rnnsearch_number_names/first numbers.en --protocol sample=0.8 --n-best 3\n\n"
+    "dltk predict large_vocab_wmt14_enfr/first text.en --beam 12 --candidates 30000 --dictionary en-fr.probs"
+    " --replace-unknown\n\n"
+    "dltk predict rnnsearch_number_names/first --score < pairs.tsv > scores.tsv",
 )
 def predict(
     run: str = typer.Argument(help=RUN_HELP),
@@ -45,23 +48,45 @@ def predict(
     normalise: float | None = typer.Option(
         None, min=0, help="Text: power of the length by which a score is divided; default: as the recipe says."
     ),
+    candidates: int | None = typer.Option(
+        None, min=1, help="Text: write only this many of the most frequent words, and those of --dictionary."
+    ),
+    dictionary: Path | None = typer.Option(
+        None,
+        help="Text: lines of source word, target word and probability or its logarithm, as fast_align -p has them.",
+    ),
+    per_word: int = typer.Option(10, min=1, help="Text: translations of each word taken from --dictionary."),
+    replace_unknown: bool = typer.Option(
+        False, help="Text: for <unk> write the translation of the word that it is aligned with, or else that word."
+    ),
+    score: bool = typer.Option(
+        False, "--score", help="Text: of lines SOURCE<TAB>TARGET, the log-probability of the target, as a third column."
+    ),
     together: list[str] | None = typer.Option(
         None, "--with", metavar="RUN", help="Text: another run whose probabilities are averaged in; may be repeated."
     ),
     checkpoint: str = typer.Option("best", metavar="best|last|STEP", help="Which weights."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Classify pictures, or translate lines, as the run was trained to.
+    """Classify pictures, or translate lines, as the run was trained to; or score given translations.
 
     A picture is first brought into the form of the run's data; what was done is said.
     """
     folder = find_run(run)
     if folder.recipe["task"]["name"] == "translation":
         from dltk.cli.lines import Wanted, translate
+        from dltk.cli.scores import score_pairs
+        from dltk.cli.unknown import Large
 
-        runs = [str(folder.path), *(together or [])]
-        translate(files or [], Wanted(runs, checkpoint, beam, n_best, normalise, as_json, protocol=protocol))
+        large = Large(candidates, dictionary, per_word, replace_unknown)
+        wanted = Wanted(
+            [str(folder.path), *(together or [])], checkpoint, beam, n_best, normalise, as_json, large, protocol
+        )
+        (score_pairs if score else translate)(files or [], wanted)
         return
+    if score:
+        what = f"is of translations, and task '{folder.recipe['task']['name']}' gives none"
+        raise LaunchError(folder.path, "--score", what, "Give a run that translates.")
     if not files:
         raise LaunchError("", "FILES", "are missing", "Give pictures; lines of text are for runs that translate.")
     with terminal.only_json(as_json):

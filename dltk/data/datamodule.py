@@ -137,6 +137,12 @@ class DataModule(lightning.LightningDataModule):
         """Global batches of an epoch."""
         return self.plan.steps(epoch)
 
+    @property
+    def samples_per_step(self) -> float:
+        """Samples of a global batch, in the mean of the first epoch."""
+        steps = self.plan.steps(0)
+        return self.plan.bounds(0, steps - 1)[1] / steps
+
     def first_step(self, epoch: int) -> int:
         """Global batches before an epoch."""
         return self.plan.first_step(epoch)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dltk.data.vocabulary import Vocabulary
@@ -16,10 +15,13 @@ Lengths = NDArray[np.int32]
 
 
 def sample(source: str, target: str, vocabularies: Vocabularies) -> dict[str, Any]:
-    """One pair: `source` and `target`, int64 (s,) and (t,), each with its end; and `reference`, the target's text."""
+    """One pair: `source` and `target`, int64 (s,) and (t,), each with its end; and `reference`, the target's text.
+
+    Arrays, not tensors: of those torch hands each to a worker by a file descriptor, and 256 are the most.
+    """
     return {
-        "source": torch.tensor([*vocabularies[0].encode(source), EOS]),
-        "target": torch.tensor([*vocabularies[1].encode(target), EOS]),
+        "source": np.array([*vocabularies[0].encode(source), EOS]),
+        "target": np.array([*vocabularies[1].encode(target), EOS]),
         "reference": target,
     }
 

@@ -80,7 +80,11 @@ class Words:
 
     def decode(self, numbers: Sequence[int]) -> str:
         """The text of tokens, spaces left out where JOINER says so."""
-        return join_words([self._word(number) for number in numbers])
+        return join_words(self.texts(numbers))
+
+    def texts(self, numbers: Sequence[int]) -> list[str]:
+        """The word of each token."""
+        return [self._word(number) for number in numbers]
 
     def name(self, number: int) -> str:
         """The word or mark, without JOINER."""

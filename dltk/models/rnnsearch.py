@@ -113,6 +113,17 @@ class RNNsearch(nn.Module):
             s = self.decoder(projected[:, step] + self.context(c), s)
         return self._deep_output(torch.stack(states, 1), y, torch.stack(contexts, 1))
 
+    def alignment(self, source: Tensor, words: Tensor) -> Tensor:
+        """As `forward`, to the weights of the source's tokens for each of the translation's (b, t, s); figure 3."""
+        s, *memory = self.start(source)
+        projected = self.decoder.inputs(self.target_embedding(words))  # (b, t, 3n)
+        seen = []
+        for step in range(words.shape[1]):
+            c, weights = self.attend(s, *memory)  # (b, 2n), (b, s)
+            seen.append(weights)
+            s = self.decoder(projected[:, step] + self.context(c), s)
+        return torch.stack(seen, 1)
+
     def start(self, source: Tensor) -> State:
         """Source tokens (b, s) to the state from which the translation is written."""
         real = tokens.real(source)  # (b, s)

@@ -4,9 +4,10 @@ A beam of width w keeps the w likeliest beginnings. One that ends stays among th
 fewer are, until all have ended (Sutskever, Vinyals, Le 2014, section 3.2, as their hypotheses are compared by
 unnormalised log-probabilities). With `normalise` the finished ones are ranked by log-probability / length^normalise
 (1: the mean over the words, as in Jean et al. 2015). Several networks decode together by the mean of their
-probabilities at each step. A sample draws each word from the network's probabilities, of scores divided by a
-temperature. Where they are asked for, the weights with which a network looked at the source before each
-word stay with the hypothesis that the word belongs to (Bahdanau, Cho, Bengio 2015, figure 3).
+probabilities at each step. Translations that are given can be scored by the same rule, as Cho et al. (2014), section
+3.1, score the phrases of another system. A sample draws each word from the network's probabilities, of scores divided
+by a temperature. Where they are asked for, the weights with which a network looked at the source before each word stay
+with the hypothesis that the word belongs to (Bahdanau, Cho, Bengio 2015, figure 3).
 """
 
 # Shapes: b sentences, s source tokens, w width of the beam, t tokens written so far, v words of the target vocabulary.
@@ -213,6 +214,24 @@ def beam(networks: Sequence[Translator], source: Tensor, how: Decoding) -> list[
         )[: how.n_best]
         for at, pair in enumerate(zip(written.tolist(), scores.tolist(), strict=True))
     ]
+
+
+@torch.no_grad()
+def score(networks: Sequence[Translator], source: Tensor, target: Tensor, how: Decoding) -> list[float]:
+    """Scores of given translations, as a beam would give them.
+
+    Args:
+        networks: in evaluation mode; several are an ensemble.
+        source: the sentences (b, s).
+        target: a translation of each, with its end (b, t).
+        how: by which power of the length they are divided.
+    """
+    states = [network.start(source) for network in networks]
+    totals = torch.zeros(len(source), dtype=torch.float64, device=source.device)
+    for words, right in zip(tokens.shifted(target).unbind(1), target.unbind(1), strict=True):  # each (b,)
+        logs, states = log_probabilities(networks, words, states)  # (b, v)
+        totals += logs.gather(1, right[:, None]).squeeze(1).masked_fill(right == PAD, 0.0)
+    return (totals / tokens.lengths(target) ** how.normalise).tolist()
 
 
 def log_probabilities(

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,11 +18,14 @@ from dltk.data.vocabulary import Vocabulary, from_plain
 from dltk.errors import DataError, LaunchError
 from dltk.layers import tokens
 from dltk.metrics import translation_scores
-from dltk.tasks.decoding import Decoding, Hypothesis, translate
-from dltk.tasks.task import Batch, Procedure, Task
+from dltk.tasks.candidates import Candidates, translate_among
+from dltk.tasks.decoding import Decoding, Hypothesis, score, translate
+from dltk.tasks.task import Batch, Procedure, Task, mixed_seed
 from dltk.tasks.totals import Totals
 
 # Shapes: b sentences, s source tokens, t target tokens, n target tokens that are no padding, v words.
+
+SAMPLE = 1412_2007  # what a step's sample of words is drawn for; another stream than those of the masks
 
 
 class Pair(NamedTuple):
@@ -50,7 +54,9 @@ class Translation(Task):
     """Trains a network that translates, and measures perplexity, exact matches, BLEU and chrF.
 
     The loss of a sentence is the negative log-likelihood of its words and its end. Perplexity is its exponential per
-    token. `token_error` is how often the likeliest token is wrong, the right ones before it being known.
+    token. `token_error` is how often the likeliest token is wrong, the right ones before it being known. A network
+    that has `sampled_losses` is trained on a sample of the words, which is that of (seed, step), whoever draws it; then
+    both are estimates while it trains, and exact when it is evaluated.
 
     Args:
         model: the network; source tokens (b, s) and words (b, t) to what its `output` makes scores from.
@@ -75,11 +81,15 @@ class Translation(Task):
             raise ValueError(f"label_smoothing is {label_smoothing}, a share. Set 0 or more, and below 1")
         if length_normalisation < 0:
             raise ValueError(f"length_normalisation is {length_normalisation}, a power. Set 0 or more")
+        if label_smoothing and hasattr(model, "sampled_losses"):
+            what = f"label_smoothing is {label_smoothing}, of all words, and the network trains on a sample of them"
+            raise ValueError(f"{what}. Set 0, or another network")
         if len(self.metrics):
             raise ValueError("a translation has no class scores for train.metrics. Remove them")
         self.mean, self.label_smoothing = mean, label_smoothing
         self.decoding = Decoding(normalise=length_normalisation)
         self.totals, self.evaluation = Totals(with_perplexity), Totals(with_perplexity)
+        self.candidates: Candidates | None = None  # of which it translates, where not of all words
         self.vocabularies: Pair | None = None  # from the training data, or from a checkpoint
         self.translated: list[Translated] = []  # of the part evaluated last, all processes', sorted by key
         self.moses: str | None = None  # language by whose rules BLEU splits text; None: as sacrebleu does by itself
@@ -93,10 +103,7 @@ class Translation(Task):
         counts = batch["weight"] > 0  # (b,)
         chosen = tokens.real(target) & counts[:, None]  # (b, t)
         readout = model.readout(source, tokens.shifted(target))[chosen]  # (n, m)
-        scores, right = model.output(readout).float(), target[chosen]  # (n, v), (n,)
-        loss = F.cross_entropy(scores, right, reduction="sum", label_smoothing=self.label_smoothing)
-        plain = F.cross_entropy(scores.detach(), right, reduction="sum") if self.label_smoothing else loss.detach()
-        errors = (scores.detach().argmax(1) != right).sum()
+        loss, plain, errors = self._losses(batch, readout, target[chosen])
         n, sentences = chosen.sum(), counts.sum()
         source_tokens = (tokens.real(source) & counts[:, None]).sum()
         return {
@@ -107,6 +114,20 @@ class Translation(Task):
             "source_tokens": (source_tokens, sentences),
             "target_tokens": (n, sentences),
         }
+
+    def _losses(self, batch: Batch, readout: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Readouts (n, m) and right tokens (n,) to the loss, the same without smoothing, and the errors: sums."""
+        model: Any = self.model
+        if model.training and hasattr(model, "sampled_losses"):
+            # One sample for a global batch, on every process and in every pass.
+            seed = mixed_seed(self.procedure.seed, SAMPLE, batch["info"].step)
+            losses, beaten = model.sampled_losses(readout, right, torch.Generator().manual_seed(seed))  # each (n,)
+            loss = losses.sum()
+            return loss, loss.detach(), beaten.sum()
+        scores = model.output(readout).float()  # (n, v)
+        loss = F.cross_entropy(scores, right, reduction="sum", label_smoothing=self.label_smoothing)
+        plain = F.cross_entropy(scores.detach(), right, reduction="sum") if self.label_smoothing else loss.detach()
+        return loss, plain, (scores.detach().argmax(1) != right).sum()
 
     def weigh(self, info: BatchInfo) -> tuple[float, float]:
         """What a micro-batch and its whole global batch weigh: their sentences, or their target tokens."""
@@ -126,7 +147,24 @@ class Translation(Task):
     def translate(self, source: Tensor, others: "Sequence[Translation]" = ()) -> list[list[Hypothesis]]:
         """Source tokens (b, s) to the best hypotheses of each; together with other runs' networks if given."""
         networks: list[Any] = [task.model for task in (self, *others)]
+        if self.candidates is not None:
+            return translate_among(networks, source, self.decoding, self.candidates)
         return translate(networks, source, self.decoding)
+
+    @torch.no_grad()
+    def aligned(self, source: Tensor, target: Tensor, others: "Sequence[Translation]" = ()) -> Tensor:
+        """Source tokens (b, s) and a translation of each (b, t) to the sources' weights for its words (b, t, s).
+
+        Several networks' are averaged, like their probabilities.
+        """
+        networks: list[Any] = [task.model for task in (self, *others)]
+        words = tokens.shifted(target)
+        return torch.stack([network.alignment(source, words) for network in networks]).mean(0)
+
+    def score(self, source: Tensor, target: Tensor, others: "Sequence[Translation]" = ()) -> list[float]:
+        """Source tokens (b, s) and a translation of each with its end (b, t) to log-probabilities, as a beam's."""
+        networks: list[Any] = [task.model for task in (self, *others)]
+        return score(networks, source, target, self.decoding)
 
     def _evaluate(self, batch: Batch) -> dict[str, Any]:
         measures = self.measure(batch)

@@ -9,12 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor
 
 from dltk import recipe
-from dltk.assemble import build_data, build_task
-from dltk.cli import lines
+from dltk.assemble import build_data, build_task, load
+from dltk.cli import lines, scores
 from dltk.cli.alignment import Aligned, draw_alignment
+from dltk.layers import tokens
 from dltk.metrics import translation_scores
 from dltk.run.folder import RunFolder
 from dltk.tasks.translation import Translation
@@ -51,6 +55,18 @@ def lstm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vocabularies = [one.to_plain() for one in task.required_vocabularies()]
     run.checkpoints.write(0, {"state_dict": task.state_dict(), "vocabularies": vocabularies})
     return run.path
+
+
+@pytest.fixture(scope="session")
+def ending(translator: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The same a little longer: what it says is short enough to end."""
+    runs = tmp_path_factory.mktemp("ending")
+    said = start(
+        "train", "--fork", translator.path, "train.steps=40", "optimizer.lr=0.02", "run=first",
+        f"runs_dir={runs}", cwd=runs,
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    return Trained(runs, runs / "rnnsearch_number_names" / "first", said)
 
 
 @pytest.fixture
@@ -194,6 +210,116 @@ def test_samples_of_lines_are_the_same_again(
     assert Path(answer["picture"]).name == "test-sample=0.8,3.lengths.png"
 
 
+def n_best(dltk: Command, translator: Trained, text: Path, *more: Any) -> dict[tuple[str, str], float]:
+    """Source and translation to the score, of what a beam finds and ends."""
+    said = dltk("predict", translator.path, text, "--beam", 4, "--n-best", 4, "--json", *more)
+    answers = [json.loads(line) for line in said.out.splitlines()]
+    return {
+        (answer["source"], one["text"]): one["score"]
+        for answer in answers
+        for one in answer["translations"]
+        if one["finished"] and "<unk>" not in one["text"]  # text that is read back as the same tokens
+    }
+
+
+@pytest.mark.parametrize("more", [(), ("--normalise", 1.0)])
+def test_given_translations_score_as_a_beam_says(
+    dltk: Command, ending: Trained, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[Any, ...]
+) -> None:
+    expected = n_best(dltk, ending, text, *more)
+    assert len(expected) >= 4
+    pairs = "".join(f"{source}\t{target}\n" for source, target in expected)
+    path = tmp_path / "pairs.tsv"
+    path.write_text(pairs)
+    said = dltk("predict", ending.path, path, "--score", *more)
+    assert said.code == 0, said.err
+    rows = [row.split("\t") for row in said.out.splitlines()]
+    assert [(source, target) for source, target, _ in rows] == list(expected)
+    assert [float(score) for *_, score in rows] == pytest.approx(list(expected.values()), abs=2e-4)
+    assert f"{len(expected)} pairs" in said.err
+    monkeypatch.setattr(scores, "CHUNK", 1)
+    assert dltk("predict", ending.path, path, "--score", *more).out == said.out
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(pairs.encode())))
+    answers = dltk("predict", ending.path, "--score", "--json", *more).out.splitlines()
+    assert [json.loads(line)["score"] for line in answers] == pytest.approx(list(expected.values()), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (b"two deux", "pairs.tsv:3: 0 tabs, where one parts source and target. Write SOURCE<TAB>TARGET, one pair"),
+        (b"two\tdeux\t-1.5", "pairs.tsv:3: 2 tabs, where one parts source and target. Write SOURCE<TAB>TARGET, one"),
+        (b"", "pairs.tsv:3: 0 tabs, where one parts source and target. Write SOURCE<TAB>TARGET, one pair a line."),
+        (b" \tdeux", "pairs.tsv:3: there is no source before the tab. Write SOURCE<TAB>TARGET, one pair a line."),
+        (b"two\tdeu\xff", "pairs.tsv:3: byte 8 is not UTF-8. Convert the file with iconv."),
+        (b"two\t" + b"deux " * 21, "pairs.tsv:3: 21 tokens, of which 20 can be read. Split the pair, or leave it out."),
+    ],
+)
+def test_a_line_that_is_no_pair_is_named_after_those_before_it(
+    dltk: Command, translator: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: bytes, message: str
+) -> None:
+    monkeypatch.setattr(scores, "LONGEST", 20)
+    path = tmp_path / "pairs.tsv"
+    path.write_bytes(b"one\tun\none\t\n" + bad + b"\nthree\ttrois\n")
+    said = dltk("predict", translator.path, path, "--score")
+    assert f"{tmp_path}/{message}" in one_line(said)
+    assert [row.split("\t")[:2] for row in said.out.splitlines()] == [["one", "un"], ["one", ""]]
+
+
+def test_words_that_no_vocabulary_has_are_counted(dltk: Command, translator: Trained, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.tsv"
+    path.write_text("one zebra\tun zèbre\n")
+    assert "1 pairs, 3 target tokens" in (said := dltk("predict", translator.path, path, "--score")).err
+    assert "2 tokens are not in the vocabulary" in said.err
+
+
+@pytest.fixture
+def dictionary(tmp_path: Path) -> Path:
+    path = tmp_path / "en-fr.probs"
+    path.write_text("one un -0.1\ntwo deux -0.5\ntwo paire -2\nthousand\tmille\t-0.2\n")
+    return path
+
+
+def test_only_candidates_are_written(dltk: Command, translator: Trained, text: Path, dictionary: Path) -> None:
+    few = dltk("predict", translator.path, text, "--candidates", 5, "--beam", 3, "--n-best", 3, "--json")
+    assert few.code == 0, few.err
+    written = "".join(one["text"] for line in few.out.splitlines() for one in json.loads(line)["translations"])
+    vocabulary = load(RunFolder.open(translator.path), "best").required_vocabularies().target  # type: ignore[attr-defined]
+    assert set(written.replace("<unk>", "")) <= {" ", *vocabulary.decode([4])}
+    all_of_them = dltk("predict", translator.path, text, "--candidates", 64, "--beam", 3).out
+    assert all_of_them == dltk("predict", translator.path, text, "--beam", 3).out
+    assert dltk("predict", translator.path, text, "--candidates", 5, "--dictionary", dictionary).code == 0
+
+
+def test_unknown_words_are_replaced_by_what_they_are_aligned_with(
+    dltk: Command, translator: Trained, tmp_path: Path, dictionary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ignorant(wanted: lines.Wanted) -> Any:
+        tasks = original(wanted)
+        for task in tasks:
+            task.model.output.bias.data[tokens.UNK] = 1e4  # knows no word at all
+
+            def third(source: Tensor, words: Tensor) -> Tensor:
+                """The first word looks at the third, the second at the second, all others at the first."""
+                places = torch.arange(words.shape[1]).neg().add(2).clamp(min=0)
+                return F.one_hot(places, source.shape[1])[None].float()
+
+            task.model.alignment = third
+        return tasks
+
+    original = lines.loaded
+    monkeypatch.setattr(lines, "loaded", ignorant)
+    path = tmp_path / "text.en"
+    path.write_text("two zebras thousand\n\n")
+    plain = dltk("predict", translator.path, path).out.splitlines()
+    assert plain[0].split()[:4] == ["<unk>"] * 4
+    copied = dltk("predict", translator.path, path, "--replace-unknown").out.splitlines()
+    assert copied[0].split()[:4] == ["thousand", "zebras", "two", "two"]
+    said = dltk("predict", translator.path, path, "--replace-unknown", "--dictionary", dictionary, "--beam", 2)
+    assert said.out.splitlines()[0].split()[:4] == ["mille", "zebras", "deux", "deux"]
+    assert said.out.splitlines()[1] == ""
+
+
 def test_bad_lines_are_borne_and_counted(
     dltk: Command, translator: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,6 +425,17 @@ def one_line(said: Said) -> str:
         (["predict", "RUN", "--protocol", "beem=2"], "--protocol: there is no 'beem=2'. Did you mean 'beam'?"),
         (["predict", "RUN", "--protocol", "sample=0"], "--protocol: sample=0 names no temperature from 0.01 to 100."),
         (["evaluate", "DIGITS", "--protocol", "sample"], "sample is of translations, and Classification gives none."),
+        (
+            ["predict", "RUN", "--score", "--beam", "3"],
+            "--score: given translations are scored, no beam looks for others.",
+        ),
+        (["predict", "RUN", "--score", "--candidates", "9"], "--score: given translations are scored, by all words as"),
+        (["predict", "RUN", "--dictionary", "x"], "--dictionary: is of use for candidate lists and for unknown words."),
+        (
+            ["predict", "RUN", "--candidates", "9", "--dictionary", "no_such_file"],
+            "no_such_file: cannot be read (No such file or directory). Give a file of word pairs.",
+        ),
+        (["predict", "DIGITS", "--score"], "--score: is of translations, and task 'classification' gives none."),
         (["predict", "DIGITS"], "FILES: are missing. Give pictures; lines of text are for runs that translate."),
         (["predict", "RUN", "--with", "DIGITS"], "Classification does not translate. Give a run that does."),
         (

@@ -3,8 +3,10 @@
 from itertools import pairwise
 
 import pytest
+import torch
 from num2words import num2words
 
+from dltk.data.datamodule import DataModule
 from dltk.data.number_names import RANGE, TRAINED, NumberNames
 from dltk.errors import DataError
 from dltk.layers.tokens import EOS, UNK
@@ -65,3 +67,19 @@ def test_mistakes(settings: dict[str, object], message: str) -> None:
     with pytest.raises(DataError) as caught:
         part("train", **settings)
     assert message in str(caught.value)
+
+
+def test_workers_read_what_lies_in_memory_and_batches_by_tokens_have_a_mean_size() -> None:
+    settings = {"pairs": PAIRS}
+    batches = {}
+    for workers in (0, 1):
+        data = DataModule(NumberNames, settings, batch=64, tokens=512, seed=1, steps=3, whole_run=True)
+        loader = data.train_loader(workers)
+        batches[workers] = [(batch["info"].keys, batch["target"]) for batch in loader]
+        loader.close()
+    assert len(batches[0]) == 3
+    for (keys, target), (same, again) in zip(batches[0], batches[1], strict=True):
+        assert keys == same
+        assert torch.equal(target, again)
+    whole = [data.plan.bounds(0, number) for number in range(data.plan.steps(0))]
+    assert data.samples_per_step == sum(stop - start for start, stop in whole) / len(whole) < 64

@@ -1,6 +1,7 @@
 """No false FAIL on any shipped recipe, and the command itself."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,27 +24,37 @@ def test_two_recipes_with_a_small_budget(name: str, checks: Run) -> None:
     assert Verdict.INCONCLUSIVE not in {finding.verdict for finding in findings.values()}
 
 
-def here(name: str) -> tuple[str, ...]:
-    """A recipe, with data that come with a package; left out where its data lie nowhere on this machine."""
-    if name == "lenet5_mnist":
-        return name, CPU, "data.name=mnist5000"
-    try:
-        data_facts(recipe.load(name, check_model=False).settings)
-    except DataError as missing:
-        pytest.skip(f"{name}: {missing}")
-    return name, CPU
+Here = Callable[[str], tuple[str, ...]]
+
+
+@pytest.fixture
+def here(request: pytest.FixtureRequest) -> Here:
+    """A recipe with its data; left out where they lie neither in a package nor under --data-dir."""
+    folder = request.config.getoption("--data-dir")
+    place = [f"data_dir={folder}"] if folder else []
+
+    def sources(name: str) -> tuple[str, ...]:
+        if name == "lenet5_mnist":
+            return name, CPU, "data.name=mnist5000"
+        try:
+            data_facts(recipe.load(name, *place, check_model=False).settings)
+        except DataError as missing:
+            pytest.skip(f"{name}: {missing}")
+        return name, CPU, *place
+
+    return sources
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", RECIPES)
-def test_no_false_fail(name: str, checks: Run) -> None:
+def test_no_false_fail(name: str, here: Here, checks: Run) -> None:
     findings = checks(*here(name), budget=Budget())
     assert not fails(findings), findings
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in RECIPES if recipe.load(name, check_model=False)["optimizer"]])
-def test_a_rate_1000_times_too_high(name: str, checks: Run) -> None:
+def test_a_rate_1000_times_too_high(name: str, here: Here, checks: Run) -> None:
     rate = recipe.load(name, check_model=False)["optimizer"]["lr"]
     findings = checks(*here(name), f"optimizer.lr={1000 * rate}", budget=Budget())
     assert fails(findings) == ["learning rate"], findings

@@ -9,17 +9,23 @@ import torch.nn.functional as F
 
 from dltk import catalogue
 from dltk.layers import tokens
+from dltk.models.large_vocab import LargeVocabulary
+from dltk.models.rnnencdec import RNNEncoderDecoder
 from dltk.models.rnnsearch import RNNsearch
 from dltk.models.seq2seq import Seq2Seq
 
 VOCABULARIES = {"source_vocab_size": 11, "target_vocab_size": 9}
 SEARCH = {"embedding_size": 6, "hidden_size": 8, "alignment_size": 5, "maxout_size": 4}
+SUMMARY = {"embedding_size": 6, "hidden_size": 8, "maxout_size": 4, "first_weights": "fan_in"}
 MAKERS = {
     "seq2seq": lambda: Seq2Seq(**VOCABULARIES, embedding_size=6, hidden_size=8, num_layers=2, first_weights=0.4),
     "seq2seq_forwards": lambda: Seq2Seq(
         **VOCABULARIES, embedding_size=6, hidden_size=8, num_layers=1, reverse_source=False, first_weights=0.4
     ),
+    "rnnencdec": lambda: RNNEncoderDecoder(**VOCABULARIES, **SUMMARY, output_rank=3),
+    "rnnencdec_whole": lambda: RNNEncoderDecoder(**VOCABULARIES, **SUMMARY, output_rank=None, dropout=0.5),
     "rnnsearch": lambda: RNNsearch(**VOCABULARIES, **SEARCH, first_weights="fan_in"),
+    "large_vocab": lambda: LargeVocabulary(**VOCABULARIES, **SEARCH, sampled=4, first_weights="fan_in"),
     "rnnsearch_dropout": lambda: RNNsearch(**VOCABULARIES, **SEARCH, first_weights="fan_in", dropout=0.5),
 }
 SOURCE = torch.tensor([[4, 5, 6, 7, 3], [8, 9, 3, 0, 0], [10, 3, 0, 0, 0]])  # (3, 5)
@@ -158,6 +164,8 @@ def test_construction_initialises_every_parameter(maker, monkeypatch):
         (lambda: Seq2Seq(**VOCABULARIES, num_layers=0), "num_layers is 0, nothing. Set at least 1"),
         (lambda: Seq2Seq(**VOCABULARIES, first_weights=-1.0), "first_weights is -1.0, half the width of an interval."),
         (lambda: RNNsearch(**VOCABULARIES, alignment_size=0), "alignment_size is 0, nothing. Set at least 1"),
+        (lambda: RNNEncoderDecoder(**VOCABULARIES, output_rank=0), "output_rank is 0, nothing. Set at least 1"),
+        (lambda: LargeVocabulary(**VOCABULARIES, sampled=0), "sampled is 0, no word. Set at least 1"),
         (lambda: RNNsearch(**VOCABULARIES, dropout=1.0), "dropout is 1.0, the probability of dropping a unit. Set 0"),
     ],
 )

@@ -91,6 +91,18 @@ def test_the_weights_of_a_context_sum_to_one_over_what_is_real():
     torch.testing.assert_close(permuted[0], weights[0, order])
 
 
+def test_the_alignment_is_what_the_decoder_looks_at_before_each_word():
+    net = small()
+    source, words = torch.tensor([[4, 5, 6, 3], [7, 3, 0, 0]]), torch.tensor([[2, 5, 8], [2, 6, 3]])
+    found = net.alignment(source, words)
+    assert found.shape == (2, 3, 4)
+    state = net.start(source)
+    for step in range(3):
+        torch.testing.assert_close(net.attend(*state)[1], found[:, step], rtol=0, atol=1e-12)
+        _, state = net.step(words[:, step], state)
+    assert not torch.allclose(found[:, 0], found[:, 1])
+
+
 def test_first_weights_are_the_paper_s():
     torch.manual_seed(0)
     net = RNNsearch(source_vocab_size=50, target_vocab_size=50, embedding_size=64, hidden_size=64)

@@ -9,13 +9,17 @@ import torch.nn.functional as F
 
 from dltk.layers import tokens
 from dltk.layers.tokens import BOS, EOS, PAD
+from dltk.models.rnnencdec import RNNEncoderDecoder
 from dltk.models.rnnsearch import RNNsearch
 from dltk.models.seq2seq import Seq2Seq
-from dltk.tasks.decoding import Decoding, Hypothesis, beam, greedy, log_probabilities, translate
+from dltk.tasks.decoding import Decoding, Hypothesis, beam, greedy, log_probabilities, score, translate
 
 SMALL = {"source_vocab_size": 9, "embedding_size": 5, "hidden_size": 6}
 NETWORKS = {
     "seq2seq": lambda words: Seq2Seq(**SMALL, target_vocab_size=words, num_layers=2, first_weights=1.5),
+    "rnnencdec": lambda words: RNNEncoderDecoder(
+        **SMALL, target_vocab_size=words, maxout_size=8, output_rank=4, first_weights="fan_in"
+    ),
     "rnnsearch": lambda words: RNNsearch(
         **SMALL, target_vocab_size=words, alignment_size=5, maxout_size=8, first_weights="fan_in"
     ),
@@ -174,6 +178,42 @@ def test_alignments_of_several_are_their_mean_and_change_no_translation():
         sentence = [*one.tokens, EOS] if one.finished else one.tokens
         mean = sum(looked_at(net, real, sentence) for net in networks) / 2
         torch.testing.assert_close(one.alignment, mean, rtol=0, atol=1e-6)
+
+
+def padded(rows):
+    return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+
+
+GIVEN = [[4, 7, 5, EOS], [6, EOS], [EOS]]
+
+
+def test_given_translations_are_scored_by_the_sum_of_log_likelihoods(make):
+    networks = [make(9, 1), make(9, 2)]
+    for chosen in (networks[:1], networks):
+        expected = [
+            log_likelihood(chosen, source[: int(tokens.lengths(source[None]))], sentence)
+            for source, sentence in zip(SOURCE, GIVEN, strict=True)
+        ]
+        found = score(chosen, SOURCE, padded(GIVEN), Decoding())
+        assert found == pytest.approx(expected, abs=1e-5)
+        means = [one / len(sentence) for one, sentence in zip(expected, GIVEN, strict=True)]
+        assert score(chosen, SOURCE, padded(GIVEN), Decoding(normalise=1.0)) == pytest.approx(means, abs=1e-5)
+
+
+@pytest.mark.parametrize("normalise", [0.0, 0.6])
+def test_what_a_beam_finds_scores_as_it_says(make, normalise):
+    net, how = make(9, 2), Decoding(width=5, n_best=5, normalise=normalise)
+    compared = 0
+    for source, ranked in zip(SOURCE, translate([net], SOURCE, how), strict=True):
+        ended = [one for one in ranked if one.finished]
+        compared += len(ended)
+        found = score([net], source.expand(len(ended), -1), padded([[*one.tokens, EOS] for one in ended]), how)
+        assert found == pytest.approx([one.score for one in ended], abs=1e-4)
+    assert compared >= 3
+
+
+def test_what_is_no_word_is_impossible(make):
+    assert score([make(9)], SOURCE[:1], torch.tensor([[4, BOS, EOS]]), Decoding()) == [-math.inf]
 
 
 class Fixed:

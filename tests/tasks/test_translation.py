@@ -96,9 +96,9 @@ def batch_of(numbers: list[int], pad: int = 0) -> dict[str, Any]:
     """Sentences as a batch, with so much more padding."""
     part = Spelling(split="train")
     rows = [part[number] for number in numbers]
+    columns = {side: [torch.from_numpy(row[side]) for row in rows] for side in ("source", "target")}
     padded = {
-        side: F.pad(nn.utils.rnn.pad_sequence([row[side] for row in rows], batch_first=True), (0, pad))
-        for side in ("source", "target")
+        side: F.pad(nn.utils.rnn.pad_sequence(column, batch_first=True), (0, pad)) for side, column in columns.items()
     }
     return {**padded, "reference": [row["reference"] for row in rows], "weight": torch.ones(len(rows))}
 

@@ -51,8 +51,7 @@ def bench(
     tried = sorted(set(workers or (0, 1, 2, cores() // 2, cores())))
     data = build_data(settings, whole_run=True)
     found = measure(data, seconds=seconds, workers=tried, say=_quiet if as_json else _tell)
-    batch = settings["batch"]["global"]
-    wanted = samples_per_second if step_ms is None else batch / (step_ms / 1000)
+    wanted = samples_per_second if step_ms is None else data.samples_per_step / (step_ms / 1000)
     if as_json:
         terminal.emit(_as_json(found, wanted))
         return
@@ -60,7 +59,11 @@ def bench(
     for line in _summary(found):
         terminal.say(line)
     if wanted is not None:
-        what = f"{wanted:,.0f} samples/s" if step_ms is None else f"A step of {batch:,} samples in {step_ms:g} ms"
+        what = (
+            f"{wanted:,.0f} samples/s"
+            if step_ms is None
+            else f"A step of {data.samples_per_step:,.0f} samples in {step_ms:g} ms"
+        )
         terminal.say(f"{what} {'need' if step_ms is None else 'needs'} {_needed(found, wanted)}.")
 
 

@@ -125,8 +125,7 @@ def _train(context: Context, task: Task, level: Level) -> tuple[float, int, bool
 
 def _by_heart(context: Context, story: str, numbers: dict[str, float]) -> Finding:
     """Learn some samples by heart, with whatever labels they have: do the others gain anything?"""
-    batch = context.settings["batch"]["global"]
-    count = max(1, -(-context.budget.memorised // batch))
+    count = max(1, math.ceil(context.budget.memorised / context.data().samples_per_step))
     batches = context.batches(range(count), augment=False)
     task = context.task(plain=True)
     own: list[Measured] = []

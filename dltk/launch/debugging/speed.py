@@ -58,7 +58,7 @@ def speed(context: Context) -> Finding:
     warm = min(WARM, len(clock.steps) - 1)
     step, wait = median(clock.steps[warm:]), median(clock.waits[warm:])
     share = sum(clock.waits[warm:]) / sum(clock.steps[warm:])
-    samples = context.settings["batch"]["global"]
+    samples = data.samples_per_step
     weights = sum(parameter.numel() * parameter.element_size() for parameter in task.model.parameters())
     numbers = {
         "step_seconds": step,
@@ -74,7 +74,7 @@ def speed(context: Context) -> Finding:
         peak = f", {size(numbers['device_bytes'])} on the device at most"
     advice = "; raise data.workers" if share > MUCH_WAIT else ""
     return passed(
-        f"{1000 * step:.3g} ms a step of {samples} samples, {1000 * wait:.3g} ms of it waiting for the batch "
+        f"{1000 * step:.3g} ms a step of {samples:.4g} samples, {1000 * wait:.3g} ms of it waiting for the batch "
         f"({100 * share:.0f} %{advice}); parameters {size(weights)}, optimiser {size(clock.optimizer_bytes)}{peak}",
         **numbers,
     )
