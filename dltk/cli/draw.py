@@ -1,5 +1,6 @@
 """`dltk draw`: pictures of what a run has learnt."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,23 +16,39 @@ if TYPE_CHECKING:
     from dltk.run.folder import RunFolder
 
 commands = typer.Typer()
-What = Literal["features", "filters", "warp"]
+What = Literal["features", "filters", "warp", "alignment", "words", "sentences"]
+NEEDED = {
+    "features": "the IMAGE that the network is to see",
+    "alignment": "the SENTENCE to translate",
+    "sentences": "a FILE of sentences",
+}
 MAPS = 16  # of a layer
+WORDS = 200
 
 
 @commands.command(
     rich_help_panel="Measure",
     epilog="Examples:\n\ndltk train lenet5_digits run=first\n\ndltk draw lenet5_digits/first features my_seven.png\n\n"
     "dltk draw lenet5_digits/first filters --to filters.pdf\n\ndltk train warp run=first\n\n"
-    "dltk draw warp/first warp -o warp.png",
+    "dltk draw warp/first warp -o warp.png\n\ndltk train rnnsearch_number_names run=first\n\n"
+    "dltk draw rnnsearch_number_names/first alignment 'three hundred and twelve thousand'\n\n"
+    "dltk draw rnnsearch_number_names/first words --side target\n\n"
+    "dltk draw seq2seq_number_names/first sentences numbers.en",
 )
 def draw(
     run: str = typer.Argument(help=RUN_HELP),
     what: What = typer.Argument(
         help="features: what each layer makes of IMAGE (figure 2 of the article); filters: those of the first layer; "
-        "warp: how a hidden layer of two units bends the plane of its inputs (figure 1)."
+        "warp: how a hidden layer of two units bends the plane of its inputs (figure 1); "
+        "alignment: where a translator with attention looks in SENTENCE for each word that it writes; "
+        "words: a translator's WORDs on a plane, and sentences: the lines of FILE (figure 4)."
     ),
-    image: Path | None = typer.Argument(None, help="For features: a picture of any size."),
+    given: list[str] | None = typer.Argument(
+        None,
+        metavar="[IMAGE|SENTENCE|FILE|WORD…]",
+        help="For features: a picture of any size; for alignment: a line of text; for sentences: a file of text, a "
+        "sentence a line; for words: which, by default the most frequent.",
+    ),
     to: Path | None = typer.Option(
         None, "--to", "-o", help="The drawing: .png, .pdf or .svg; default: WHAT.png in the run folder."
     ),
@@ -47,17 +64,31 @@ def draw(
         False, help="For features: also what lies inside the blocks of a network that branches."
     ),
     invert: Literal["auto", "yes", "no"] = typer.Option("auto", help="For features: swap light and dark."),
+    beam: int = typer.Option(1, min=1, help="For alignment: width of the beam."),
+    side: Literal["source", "target"] = typer.Option("source", help="For words: the language."),
+    count: int | None = typer.Option(None, min=3, help=f"For words: how many of the most frequent; default {WORDS}."),
+    seed: int | None = typer.Option(
+        None,
+        min=0,
+        max=2**32 - 1,
+        help="For words and sentences: begin t-SNE from points drawn by it; default: from PCA.",
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON: what was drawn."),
 ) -> None:
     """Draw what a run has learnt."""
-    if (image is None) == (what == "features"):
-        wrong = "needs the IMAGE that the network is to see" if image is None else f"takes no image, '{image}' given"
-        raise LaunchError("", f"draw … {what}", wrong, "See `dltk draw --help`.")
+    given = given or []
+    _require(what, given, count)
     folder = find_run(run)
-    path = to or folder.path / (f"features-{image.stem}.png" if image is not None else f"{what}.png")
+    path = to or folder.path / (f"features-{Path(given[0]).stem}.png" if what == "features" else f"{what}.png")
     with terminal.only_json(as_json):
-        if image is not None:
-            sheet, drawn = _features(folder, image, checkpoint, maps or MAPS, top, layers, branches, invert)
+        if what == "features":
+            sheet, drawn = _features(folder, Path(given[0]), checkpoint, maps or MAPS, top, layers, branches, invert)
+        elif what == "alignment":
+            sheet, drawn = _alignment(folder, " ".join(given), checkpoint, beam)
+        elif what == "words":
+            sheet, drawn = _words(folder, checkpoint, side, given, count or WORDS, seed)
+        elif what == "sentences":
+            sheet, drawn = _sentences(folder, checkpoint, Path(given[0]), seed)
         elif what == "filters":
             sheet, drawn = _filters(folder, checkpoint, maps)
         else:
@@ -67,6 +98,21 @@ def draw(
         terminal.emit({"file": str(path), "run": str(folder.path), "what": what, **drawn})
     else:
         terminal.say(path)
+
+
+def _require(what: What, given: Sequence[str], count: int | None) -> None:
+    """See that what is drawn is given what it needs, and no more.
+
+    Raises:
+        LaunchError: it is not.
+    """
+    if what in NEEDED and not given:
+        raise LaunchError("", f"draw … {what}", f"needs {NEEDED[what]}", "See `dltk draw --help`.")
+    most = {"features": 1, "sentences": 1, "filters": 0, "warp": 0}.get(what, len(given))
+    if len(given) > most:
+        raise LaunchError("", f"draw … {what}", f"takes no more, '{given[most]}' given", "See `dltk draw --help`.")
+    if what == "words" and given and count is not None:
+        raise LaunchError("", "--count", "is of the most frequent words, and words are given", "Leave one of them out.")
 
 
 def figure(width: float, height: float) -> "Figure":
@@ -146,3 +192,36 @@ def _warp(folder: "RunFolder", checkpoint: str) -> tuple["Figure", dict[str, Any
     from dltk.cli.warp import draw_warp
 
     return draw_warp(folder, checkpoint), {}
+
+
+def _alignment(folder: "RunFolder", sentence: str, checkpoint: str, beam: int) -> tuple["Figure", dict[str, Any]]:
+    from dltk.assemble import load
+    from dltk.cli.alignment import align, draw_alignment
+
+    aligned = align(folder, load(folder, checkpoint), sentence, beam)
+    return draw_alignment(aligned, f"{folder.name}: {aligned.text}"), aligned.plain()
+
+
+def _words(
+    folder: "RunFolder",
+    checkpoint: str,
+    side: Literal["source", "target"],
+    given: list[str],
+    count: int,
+    seed: int | None,
+) -> tuple["Figure", dict[str, Any]]:
+    from dltk.assemble import load
+    from dltk.cli.vectors import draw_plane, plane_of, words_of
+
+    plane = plane_of(*words_of(folder, load(folder, checkpoint), side, given, count), seed)
+    sheet, labelled = draw_plane(plane, f"{folder.name}: words of the {side}")
+    return sheet, {"side": side, "labelled": labelled, **plane.plain()}
+
+
+def _sentences(folder: "RunFolder", checkpoint: str, file: Path, seed: int | None) -> tuple["Figure", dict[str, Any]]:
+    from dltk.assemble import load
+    from dltk.cli.vectors import draw_plane, plane_of, sentences_of
+
+    plane = plane_of(*sentences_of(folder, load(folder, checkpoint), file), seed)
+    sheet, labelled = draw_plane(plane, f"{folder.name}: {file.name}")
+    return sheet, {"labelled": labelled, **plane.plain()}

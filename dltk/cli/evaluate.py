@@ -1,8 +1,10 @@
-"""`dltk evaluate`: measure a run's checkpoint, or several runs' as an ensemble, on a part of the data."""
+"""`dltk evaluate`: measure a run's checkpoint, or several runs', on a part of the data.
 
-from collections.abc import Sequence
+Several are an ensemble; several translators are shown side by side.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 SHOWN_DAMAGE = 10  # samples
 RUNS_HELP = (
-    "Run folders, or their names RECIPE/RUN below ./runs; several are averaged. Settings of the place may follow."
+    "Run folders, or their names RECIPE/RUN below ./runs; several are averaged, translators compared. Settings of the "
+    "place may follow."
 )
 
 
@@ -31,6 +34,7 @@ RUNS_HELP = (
     "dltk train lenet5_digits --seeds 3 train.epochs=5\n\n"
     "dltk evaluate runs/lenet5_digits/seed-* --report --to ensemble\n\n"
     "dltk evaluate lenet5_digits/first launch.devices=2\n\n"
+    "dltk evaluate rnnsearch_number_names/first seq2seq_number_names/first --to compared\n\n"
     "With pictures in folders or shards:\n\n"
     "dltk evaluate vgg16_icons/first --protocol multi_scale_dense --scales 64,80,96\n\n"
     "Protocols: " + "; ".join(f"{name}, {what}" for name, what in KINDS.items()) + ". Probabilities are averaged, "
@@ -48,11 +52,13 @@ def evaluate(
         False, "--report", help="Also write a table of the classes, the confusions and the worst mistakes as pictures."
     ),
     to: Path | None = typer.Option(
-        None, help="Folder of the report and of an ensemble's predictions; default: predictions/ in the run folder."
+        None,
+        help="Folder of the report, of an ensemble's predictions, of the picture of several translators; default: "
+        "predictions/ in the run folder.",
     ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Measure a run, or the average of several, on every sample of a split, once.
+    """Measure a run, or the average of several, on every sample of a split, once; several translators side by side.
 
     Each sample's scores are kept, or its translation.
     """
@@ -65,6 +71,7 @@ def evaluate(
         if report:
             _require_classifier(asked)
         result = measuring.measure(asked)
+        _draw_lengths(asked, result, to)
         if report:
             result["report"] = _report(asked, result, to)
     if as_json:
@@ -74,18 +81,8 @@ def evaluate(
 
 
 def _protocol(name: str, scales: str | None) -> Protocol:
-    """The protocol that a command line names, by its name alone or with its scales.
-
-    Raises:
-        LaunchError: there is none.
-    """
-    found = Protocol.read(name)
-    if found is None or found.kind not in KINDS or found.members > 1:
-        close = get_close_matches(name, KINDS, 1)
-        remedy = f"Did you mean '{close[0]}'?" if close else f"Choices: {', '.join(KINDS)}."
-        if found is not None and found.members > 1:
-            remedy = "Name the runs of the ensemble instead."
-        raise LaunchError("", "--protocol", f"there is no '{name}'", remedy)
+    """The protocol that a command line names, by its name alone or with its scales."""
+    found = Protocol.named(name)
     return found if scales is None else replace(found, scales=read_scales(scales))
 
 
@@ -131,8 +128,32 @@ def _report(asked: "Asked", result: dict[str, Any], to: Path | None) -> list[str
     return [str(path) for path in report.write(stem)]
 
 
+def _draw_lengths(asked: "Asked", result: dict[str, Any], to: Path | None) -> None:
+    """Pictures of translators' BLEU by length: of each beside its sentences, of several together in the folder `to`."""
+    each = [one for one in result.get("members", [result]) if one.get("by_length")]
+    if not each:
+        return
+    from dltk.cli.draw import save
+    from dltk.cli.lengths import draw_lengths
+
+    title = f"{result['split']}, {result['protocol']}"
+    lines = dict(zip(_full_names(asked.runs), (one["by_length"] for one in each), strict=True))
+    for one, (name, rows) in zip(each, lines.items(), strict=True):
+        path = Path(one["predictions"]).with_suffix(".lengths.png")
+        save(draw_lengths({name: rows}, f"{name}, {title}"), path)
+        one["picture"] = str(path)
+    if len(each) > 1 and to is not None:
+        path = to / f"{result['split']}-{result['protocol']}.lengths.png"
+        save(draw_lengths(lines, title), path)
+        result["picture"] = str(path)
+
+
+def _full_names(runs: Sequence[Path]) -> list[str]:
+    return [f"{run.absolute().parent.name}/{run.absolute().name}" for run in runs]
+
+
 def _title(asked: "Asked") -> str:
-    names = [f"{path.absolute().parent.name}/{path.absolute().name}" for path in asked.runs]
+    names = _full_names(asked.runs)
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
@@ -149,28 +170,47 @@ def _show(asked: "Asked", result: dict[str, Any]) -> None:
     """The numbers for people."""
     members = result.get("members", [])
     which = f"checkpoint {result['checkpoint']}" if not members else f"{len(members)} runs"
+    averaged = bool(members) and "signatures" not in members[0]
     terminal.say(
-        f"{asked.runs[0] if not members else 'ensemble'}: {result['split']}, "
+        f"{'ensemble' if averaged else 'side by side' if members else asked.runs[0]}: {result['split']}, "
         f"{result['protocol']}, {result['samples']:,} samples, {which}"
     )
     for line in left_out(result):
         terminal.say(line)
     names = _names([Path(one["run"]) for one in members])
-    columns = ["metric", *(f">{name}" for name in names), ">ensemble" if members else ">value"]
-    rows = [
-        (name, *(terminal.number(one["metrics"].get(name)) for one in members), terminal.number(value))
-        for name, value in result["metrics"].items()
-    ]
-    terminal.show(terminal.table(columns, rows))
+    together = [] if members and not averaged else [(">ensemble" if averaged else ">value", result["metrics"])]
+    shown = [*((f">{name}", one["metrics"]) for name, one in zip(names, members, strict=True)), *together]
+    measured = dict.fromkeys(metric for _, metrics in reversed(shown) for metric in metrics)
+    rows = [(metric, *(terminal.number(metrics.get(metric)) for _, metrics in shown)) for metric in measured]
+    terminal.show(terminal.table(["metric", *(name for name, _ in shown)], rows))
+    titles: list[str | None] = [*names] or [None]
+    for one, title in zip(members or [result], titles, strict=True):
+        _show_lengths(one.get("by_length", []), title)
     for line in _verdict(asked, result):
         terminal.say(line)
-    for name, signature in result.get("signatures", {}).items():
+    for name, signature in (members or [result])[0].get("signatures", {}).items():
         terminal.say(f"{name}: sacrebleu {signature}")
-    if result["predictions"]:
-        what = "translation" if "signatures" in result else "scores"
-        terminal.say(f"each sample's {what}: {result['predictions']}")
-    for path in result.get("report", []):
-        terminal.say(path)
+    for one in [*([] if averaged else members), result]:
+        if one["predictions"]:
+            what = "translation" if "signatures" in one else "scores"
+            terminal.say(f"each sample's {what}: {one['predictions']}")
+        for path in [*one.get("report", []), *([one["picture"]] if "picture" in one else [])]:
+            terminal.say(path)
+
+
+def _show_lengths(rows: Sequence[Mapping[str, Any]], name: str | None) -> None:
+    """BLEU of short and of long sentences; the run's name where there are several."""
+    if len(rows) < 2:
+        return
+    columns = ["source tokens", ">sentences", ">BLEU", ">exact match"]
+    cells = [
+        (
+            f"{row['from']}–{row['to']}" if row["from"] < row["to"] else row["to"],
+            *(terminal.number(row[name]) for name in ("samples", "bleu", "exact_match")),
+        )
+        for row in rows
+    ]
+    terminal.show(terminal.table(columns, cells, name))
 
 
 def _names(runs: Sequence[Path]) -> list[str]:

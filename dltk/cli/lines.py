@@ -16,6 +16,7 @@ from dltk.cli.unknown import Large, Unknown
 from dltk.errors import DataError, LaunchError
 
 if TYPE_CHECKING:
+    from dltk.run.protocol import Protocol
     from dltk.tasks.decoding import Hypothesis
     from dltk.tasks.translation import Translation
 
@@ -32,11 +33,12 @@ class Wanted:
     Args:
         runs: folders or names; several are an ensemble.
         checkpoint: which weights.
-        beam: its width.
+        beam: its width, where no protocol is named.
         n_best: translations of each line.
         normalise: power of the length by which log-probabilities are divided; None: as the recipe says.
         as_json: an object for each line instead of text.
         large: what is asked for of a large vocabulary.
+        protocol: how lines are translated, such as sample=0.8.
     """
 
     runs: Sequence[str]
@@ -46,6 +48,7 @@ class Wanted:
     normalise: float | None = None
     as_json: bool = False
     large: Large = field(default_factory=Large)
+    protocol: str | None = None
 
 
 @dataclass
@@ -72,9 +75,7 @@ def translate(files: Sequence[Path], wanted: Wanted) -> None:
         LaunchError: a run is none of a translator, or those of an ensemble have other vocabularies.
         DataError: a file cannot be read.
     """
-    if wanted.n_best > wanted.beam:
-        remedy = f"Set --beam to at least {wanted.n_best}."
-        raise LaunchError("", "--n-best", f"{wanted.n_best} of a beam of {wanted.beam}", remedy)
+    protocol_of(wanted)
     with terminal.only_json(wanted.as_json):
         tasks = loaded(wanted)
         unknown = Unknown.of(tasks, wanted.large)
@@ -89,13 +90,33 @@ def translate(files: Sequence[Path], wanted: Wanted) -> None:
     terminal.note(counts.told(time.monotonic() - began))
 
 
+def protocol_of(wanted: Wanted) -> "Protocol":
+    """How lines are translated.
+
+    Raises:
+        LaunchError: there is no such protocol, two are given, or it finds fewer translations than are asked for.
+    """
+    from dltk.run.protocol import GREEDY, Protocol
+
+    name, n_best = wanted.protocol, wanted.n_best
+    if name is not None and wanted.beam > 1:
+        raise LaunchError("", "--beam", f"{wanted.beam} beside --protocol {name}", "Leave one of them out.")
+    found = GREEDY if wanted.beam == 1 else Protocol("beam", (wanted.beam,))
+    if name is not None:
+        found = Protocol.named(name)
+    width = found.scales[0] if found.scales else 1
+    if n_best > width and found.kind != "sample":
+        remedy = f"Set {'--beam to' if name is None else 'a beam of'} at least {n_best}."
+        raise LaunchError("", "--n-best", f"{n_best} of a beam of {width}", remedy)
+    return found
+
+
 def loaded(wanted: Wanted) -> "list[Translation]":
     """The runs' tasks, ready to translate."""
     import torch
 
     from dltk.assemble import load
     from dltk.launch.translations import decoding_of
-    from dltk.run.protocol import GREEDY, Protocol
     from dltk.tasks.translation import Translation
 
     tasks: list[Translation] = []
@@ -113,8 +134,7 @@ def loaded(wanted: Wanted) -> "list[Translation]":
         from dataclasses import replace
 
         first.decoding = replace(first.decoding, normalise=wanted.normalise)
-    protocol = GREEDY if wanted.beam == 1 else Protocol("beam", (wanted.beam,))
-    first.decoding = decoding_of(first, protocol, wanted.n_best)
+    first.decoding = decoding_of(first, protocol_of(wanted), wanted.n_best)
     return tasks
 
 

@@ -26,6 +26,7 @@ LOOKED_AT = 200  # training images from which the manner of the data is learnt
     "dltk train rnnsearch_number_names run=first\n\n"
     "dltk predict rnnsearch_number_names/first < numbers.en > numbers.fr\n\n"
     "dltk predict rnnsearch_number_names/first numbers.en --beam 12 --n-best 3\n\n"
+    "dltk predict rnnsearch_number_names/first numbers.en --protocol sample=0.8 --n-best 3\n\n"
     "dltk predict large_vocab_wmt14_enfr/first text.en --beam 12 --candidates 30000 --dictionary en-fr.probs"
     " --replace-unknown\n\n"
     "dltk predict rnnsearch_number_names/first --score < pairs.tsv > scores.tsv",
@@ -40,6 +41,9 @@ def predict(
     plot: Path | None = typer.Option(None, help="Save what the network saw, with bars of the top classes."),
     invert: Literal["auto", "yes", "no"] = typer.Option("auto", help="Swap light and dark; auto: as the data need it."),
     beam: int = typer.Option(1, min=1, help="Text: width of the beam; 1 takes the likeliest word at each step."),
+    protocol: str | None = typer.Option(
+        None, help="Text: greedy, beam=12, or sample=0.8,3: words drawn at a temperature of 0.8 by the seed 3."
+    ),
     n_best: int = typer.Option(1, min=1, help="Text: translations of each line, as NUMBER ||| TEXT ||| SCORE."),
     normalise: float | None = typer.Option(
         None, min=0, help="Text: power of the length by which a score is divided; default: as the recipe says."
@@ -75,7 +79,9 @@ def predict(
         from dltk.cli.unknown import Large
 
         large = Large(candidates, dictionary, per_word, replace_unknown)
-        wanted = Wanted([str(folder.path), *(together or [])], checkpoint, beam, n_best, normalise, as_json, large)
+        wanted = Wanted(
+            [str(folder.path), *(together or [])], checkpoint, beam, n_best, normalise, as_json, large, protocol
+        )
         (score_pairs if score else translate)(files or [], wanted)
         return
     if score:

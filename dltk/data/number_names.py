@@ -57,6 +57,7 @@ class NumberNames:
         require_size("target_vocab_size", target_vocab_size)
         if not 10 <= pairs <= below // 2:
             raise DataError("", "data.pairs", f"{pairs} of {below} numbers", f"Set 10 to {below // 2}.")
+        self.languages = (source.partition("_")[0], target.partition("_")[0])
         numbers = _numbers(pairs, below)
         self.vocabularies: Vocabularies = (
             _vocabulary(source, numbers["train"], tokens, source_vocab_size),

@@ -37,6 +37,9 @@ class Vocabulary(Protocol):
     def decode(self, numbers: Sequence[int]) -> str:
         """The text of tokens; of numbers that are none, as a network with more of them may write, `<unk>`."""
 
+    def name(self, number: int) -> str:
+        """A token as it is shown alone; of a number that is none, `<unk>`."""
+
     def to_plain(self) -> dict[str, str | list[str]]:
         """What `from_plain` makes it from again, of plain types."""
 
@@ -82,6 +85,10 @@ class Words:
     def texts(self, numbers: Sequence[int]) -> list[str]:
         """The word of each token."""
         return [self._word(number) for number in numbers]
+
+    def name(self, number: int) -> str:
+        """The word or mark, without JOINER."""
+        return self._word(number).strip(JOINER)
 
     def _word(self, number: int) -> str:
         if number >= len(self):
@@ -152,6 +159,10 @@ class Pieces:
     def decode(self, numbers: Sequence[int]) -> str:
         """The text of pieces."""
         return str(self._processor.decode([number if number < len(self) else UNK for number in numbers]))
+
+    def name(self, number: int) -> str:
+        """The piece; one that begins a word begins with ▁."""
+        return str(self._processor.id_to_piece(number if number < len(self) else UNK))
 
     def to_plain(self) -> dict[str, str | list[str]]:
         """Sentencepiece's model, as text."""

@@ -20,8 +20,10 @@ from dltk.tasks.totals import Totals
 SAME = "An ensemble needs runs of one data set with the same classes in the same order."
 
 
-def require_alike(runs: Sequence[RunFolder], settings: Sequence[Mapping[str, Any]], split: str) -> None:
-    """See that runs can be averaged: the same classes in the same order, the same samples in the split.
+def require_alike(
+    runs: Sequence[RunFolder], settings: Sequence[Mapping[str, Any]], split: str, remedy: str = SAME
+) -> None:
+    """See that runs can be averaged or compared: the same classes in the same order, the same samples in the split.
 
     Raises:
         LaunchError: they cannot; the message says what differs.
@@ -34,7 +36,7 @@ def require_alike(runs: Sequence[RunFolder], settings: Sequence[Mapping[str, Any
         theirs, samples = _facts(its, split)
         what = _other_classes(classes, theirs) or _other_samples(keys, samples, split)
         if what:
-            raise LaunchError(run.path, "data", f"{what.replace('FIRST', str(first[0].path))}", SAME)
+            raise LaunchError(run.path, "data", f"{what.replace('FIRST', str(first[0].path))}", remedy)
 
 
 def _facts(settings: Mapping[str, Any], split: str) -> tuple[list[str], Sequence[str]]:

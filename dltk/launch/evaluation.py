@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from dltk.assemble import build_data, build_task
 from dltk.data.datamodule import DataModule
 from dltk.data.views import ScaleJitter
 from dltk.errors import LaunchError
-from dltk.launch.translations import Sentences, decoding_of, own_protocol
+from dltk.launch.translations import Sentences, decoding_of, moses_of, own_protocol
 from dltk.run.folder import RunFolder
 from dltk.run.protocol import KINDS, SINGLE_CROP, TRANSLATIONS, Protocol
 from dltk.tasks.classification import Classification
@@ -172,6 +172,7 @@ def evaluate(
         protocol, kept = own_protocol(protocol), Sentences()
         task.decoding = decoding_of(task, protocol)
         task.require(data.part(question.split))
+        task.moses = moses_of(data.part(question.split), protocol)
     shown = [Bar(f"{folder.name} {question.split}")] if place.rank == 0 else []
     trainer = bare_trainer(
         place,
@@ -218,6 +219,8 @@ def _applied(task: Task, data: DataModule, question: Question) -> Applied:
     protocol = question.protocol
     if isinstance(task, Translation):
         decoding_of(task, own_protocol(protocol))
+        if protocol.kind == "multibleu_tok":
+            moses_of(data.part(question.split), protocol)
         return Applied()
     if protocol.kind in TRANSLATIONS:
         what = f"{protocol.kind} is of translations, and {type(task).__name__} gives none"
@@ -249,7 +252,7 @@ def claimed(settings: Mapping[str, Any]) -> Question:
         return Question()
     protocol = Protocol.read(claim["protocol"])
     known = protocol is not None and protocol.kind in KINDS
-    alone = Protocol(protocol.kind, protocol.scales) if protocol and known else SINGLE_CROP
+    alone = replace(protocol, members=1) if protocol and known else SINGLE_CROP
     return Question(claim["split"], claim["checkpoint"], alone)
 
 

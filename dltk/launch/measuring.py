@@ -1,4 +1,4 @@
-"""Evaluating runs on all devices of this machine, one or several as an ensemble.
+"""Evaluating runs on all devices of this machine, one or several: as an ensemble, translators side by side.
 
 With one device it happens in this process; with several, `python -m dltk.launch.measuring FOLDER` is started for each.
 The folder is a passing one: it holds the question, how each process ended, and the answer.
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from dltk.trainer.make import Place
 
+TRANSLATION = "translation"  # the task of which several runs are shown side by side
 QUESTION, ANSWER = "question.json", "answer.json"
 
 
@@ -73,7 +74,8 @@ def measure(asked: Asked) -> dict[str, Any]:
     """Measure runs on every sample of a split, once, on all devices.
 
     Returns:
-        split, protocol, scales, checkpoint, samples, metrics, predictions; of an ensemble also members.
+        split, protocol, scales, checkpoint, samples, metrics, predictions; of several also members. Several
+        translators have no metrics together, each member has its own.
 
     Raises:
         LaunchError: a run, a checkpoint, a protocol or a device does not fit.
@@ -82,16 +84,8 @@ def measure(asked: Asked) -> dict[str, Any]:
     runs = [RunFolder.open(path) for path in asked.runs]
     settings = [settings_of(run, asked.changes) for run in runs]
     accelerator, world = devices(settings[0], asked.changes)
-    if len(runs) > 1 and settings[0]["task"]["name"] == "translation":
-        what, remedy = (
-            "several translators cannot be evaluated as one",
-            "Give one; `dltk predict --with` takes more.",
-        )
-        raise LaunchError("", "RUN", what, remedy)
     if len(runs) > 1:
-        from dltk.launch.ensemble import require_alike
-
-        require_alike(runs, settings, asked.split)
+        _require_alike(runs, settings, asked.split)
     if world > 1:
         return _on_all(asked, accelerator, world)
     from dltk.trainer.make import Place
@@ -99,6 +93,22 @@ def measure(asked: Asked) -> dict[str, Any]:
     answer = _answer(asked, Place(0, 1, accelerator))
     assert answer is not None
     return answer
+
+
+def _require_alike(runs: Sequence[RunFolder], settings: Sequence[Mapping[str, Any]], split: str) -> None:
+    """See that runs can be averaged, or shown side by side where they translate.
+
+    Raises:
+        LaunchError: they cannot.
+    """
+    from dltk.launch.ensemble import SAME, require_alike
+
+    names = [one["task"]["name"] for one in settings]
+    translators = names.count(TRANSLATION)
+    if 0 < translators < len(runs):
+        other = next(run for run, name in zip(runs, names, strict=True) if name != TRANSLATION)
+        raise LaunchError(other.path, "task", "translates nothing, and other runs do", "Evaluate it by itself.")
+    require_alike(runs, settings, split, "Compare runs of the same sentences." if translators else SAME)
 
 
 def part_of(asked: Asked) -> Any:
@@ -210,12 +220,21 @@ def _answer(asked: Asked, place: "Place") -> dict[str, Any] | None:
         rank.set_threads(settings, place.world)
         one = evaluate(run, place, settings, question)
         answers.append({"run": str(path), **one.answer})
-        if place.rank == 0 and len(asked.runs) > 1:
+        if place.rank == 0 and len(asked.runs) > 1 and settings["task"]["name"] != TRANSLATION:
             ensemble.add(run, one)
     if place.rank:
         return None
     if len(answers) == 1:
         return one.answer
+    if settings["task"]["name"] == TRANSLATION:
+        return {
+            **{name: one.answer[name] for name in ("split", "protocol", "samples")},
+            "metrics": {},
+            "predictions": None,
+            "members": [
+                {k: v for k, v in answer.items() if k not in ("split", "protocol", "samples")} for answer in answers
+            ],
+        }
     if asked.keep is not None:
         save_predictions(asked.keep, ensemble.samples())
     own = ("run", "scales", "checkpoint", "metrics", "predictions")

@@ -8,26 +8,52 @@ import numpy as np
 from lightning import Callback, Trainer
 
 from dltk.errors import LaunchError
+from dltk.metrics import bleu_by_length, moses_tokenised
 from dltk.run.atomic import replace_file
 from dltk.run.protocol import GREEDY, SINGLE_CROP, TRANSLATIONS, Protocol
 from dltk.tasks.decoding import Decoding
 from dltk.tasks.translation import Translation
+
+WIDTHS = {"greedy": (0,), "beam": (1,), "multibleu_tok": (0, 1)}  # how many a protocol names
+TEMPERATURES = (0.01, 100)  # of a sample; still colder ones are greedy
 
 
 def decoding_of(task: Translation, protocol: Protocol, n_best: int = 1) -> Decoding:
     """How a task translates under a protocol; ranked as its recipe says.
 
     Raises:
-        LaunchError: the protocol is of pictures, or names no width.
+        LaunchError: the protocol is of pictures, or names no width or no temperature.
     """
     if protocol.kind not in TRANSLATIONS:
         what = f"{protocol.kind} is of pictures, and this is a translation"
         raise LaunchError("", "--protocol", what, "Choose greedy, or beam with a width such as beam=12.")
-    if (protocol.kind == "beam") != (len(protocol.scales) == 1) or 0 in protocol.scales:
+    ranked: dict[str, Any] = {"normalise": task.decoding.normalise, "n_best": n_best}
+    if protocol.kind == "sample":
+        low, high = TEMPERATURES
+        if protocol.scales or not low <= protocol.temperature <= high:
+            what = f"{protocol} names no temperature from {low} to {high}"
+            raise LaunchError("", "--protocol", what, "Write sample=0.8, or sample=0.8,3 for the seed 3.")
+        return Decoding(temperature=protocol.temperature, seed=protocol.seed, **ranked)
+    if len(protocol.scales) not in WIDTHS[protocol.kind] or 0 in protocol.scales:
         what = f"{protocol} does not name the width of one beam"
         raise LaunchError("", "--protocol", what, "Write greedy, or beam=12.")
     width = protocol.scales[0] if protocol.scales else 1
-    return Decoding(width=width, normalise=task.decoding.normalise, n_best=n_best)
+    return Decoding(width=width, **ranked)
+
+
+def moses_of(part: Any, protocol: Protocol) -> str | None:
+    """The language by whose rules a protocol's BLEU splits the references of a data set; None: as sacrebleu does.
+
+    English where the data set does not say.
+
+    Raises:
+        DataError: sacremoses is needed, and not installed.
+    """
+    if protocol.kind != "multibleu_tok":
+        return None
+    language = str((getattr(part, "languages", None) or ("en", "en"))[1])
+    moses_tokenised([], language)
+    return language
 
 
 def own_protocol(protocol: Protocol) -> Protocol:
@@ -48,20 +74,33 @@ class Sentences(Callback):
         self._task = task
 
     def gathered(self, world: int) -> dict[str, np.ndarray]:
-        """Of all processes, sorted by key: `keys`, `hypotheses` and `references` (n,), text, and `exact` (n,), bool."""
+        """Of all processes, sorted by key.
+
+        `keys`, `hypotheses` and `references` (n,), text; `exact` (n,), bool; `source_tokens` (n,), int.
+        """
         assert self._task is not None, "nothing was evaluated"
         columns = zip(*self._task.translated, strict=True)
-        names = ("keys", "hypotheses", "references", "exact")
+        names = ("keys", "hypotheses", "references", "exact", "source_tokens")
         return {name: np.array(column) for name, column in zip(names, columns, strict=True)}
 
     def save(self, path: Path, samples: dict[str, np.ndarray]) -> None:
         """One JSON object a line for each sentence, with these names in the singular."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        names = ("key", "hypothesis", "reference", "exact")
+        names = ("key", "hypothesis", "reference", "exact", "source_tokens")
         rows = zip(*(column.tolist() for column in samples.values()), strict=True)
         lines = (json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) for row in rows)
         replace_file(path, "".join(f"{line}\n" for line in lines))
 
     def about(self) -> dict[str, Any]:
-        """How BLEU and chrF were computed."""
-        return {"signatures": {} if self._task is None else self._task.signatures}
+        """How BLEU and chrF were computed, and BLEU of short and of long sentences."""
+        if self._task is None:
+            return {"signatures": {}, "by_length": []}
+        done = self._task.translated
+        rows = bleu_by_length(
+            [one.source_tokens for one in done],
+            [one.hypothesis for one in done],
+            [one.reference for one in done],
+            [one.exact for one in done],
+            self._task.moses,
+        )
+        return {"signatures": self._task.signatures, "by_length": rows}

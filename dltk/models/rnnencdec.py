@@ -125,6 +125,10 @@ class RNNEncoderDecoder(nn.Module):
         c = torch.tanh(self.summary(last))  # (b, n)
         return torch.tanh(self.first_state(c)), c, self.context(c)
 
+    def sentence_vector(self, source: Tensor) -> Tensor:
+        """Source tokens (b, s) to c (b, n), the vectors of the article's figure 4."""
+        return self.start(source)[1]
+
     def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
         """The words before (b,) and a state to what `output` makes the scores from (b, k), and the next state."""
         h, c, of_c = state

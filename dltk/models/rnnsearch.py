@@ -141,6 +141,10 @@ class RNNsearch(nn.Module):
         following = self.decoder(self.decoder.inputs(y) + self.context(c), s)
         return self._deep_output(s, y, c), (following, *memory)
 
+    def attention(self, state: State) -> Tensor:
+        """A state to the weights of the annotations for the word that comes next (b, s)."""
+        return self.attend(*state)[1]
+
     def attend(self, s: Tensor, annotations: Tensor, keys: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
         """A state (b, n) to the context (b, 2n), and the weights of the annotations in it (b, s); of padding zero."""
         energies = self.energy(torch.tanh(self.query(s)[:, None] + keys)).squeeze(2)  # (b, s)

@@ -87,6 +87,10 @@ class Seq2Seq(nn.Module):
         h, c = self.encoder(packed)[1]  # each (l, b, n), after each sentence's own last token
         return h.transpose(0, 1), c.transpose(0, 1)
 
+    def sentence_vector(self, source: Tensor) -> Tensor:
+        """Source tokens (b, s) to all that the decoder is told of them (b, 2 l n): outputs and cells of all layers."""
+        return torch.cat([part.flatten(1) for part in self.start(source)], dim=1)
+
     def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
         """The words before (b,) and a state to what `output` makes the scores from (b, n), and the next state."""
         h, c = (part.transpose(0, 1).contiguous() for part in state)  # each (l, b, n)

@@ -5,19 +5,23 @@ fewer are, until all have ended (Sutskever, Vinyals, Le 2014, section 3.2, as th
 unnormalised log-probabilities). With `normalise` the finished ones are ranked by log-probability / length^normalise
 (1: the mean over the words, as in Jean et al. 2015). Several networks decode together by the mean of their
 probabilities at each step. Translations that are given can be scored by the same rule, as Cho et al. (2014), section
-3.1, score the phrases of another system.
+3.1, score the phrases of another system. A sample draws each word from the network's probabilities, of scores divided
+by a temperature. Where they are asked for, the weights with which a network looked at the source before each word stay
+with the hypothesis that the word belongs to (Bahdanau, Cho, Bengio 2015, figure 3).
 """
 
 # Shapes: b sentences, s source tokens, w width of the beam, t tokens written so far, v words of the target vocabulary.
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from dltk.data.hashing import hash_keys, uniforms
 from dltk.layers import tokens
 from dltk.layers.tokens import BOS, EOS, PAD
 
@@ -37,6 +41,14 @@ class Translator(Protocol):
         """What `step` gives to scores of words (b, v)."""
 
 
+@runtime_checkable
+class Attentive(Translator, Protocol):
+    """A network that translates, and looks at one part of the source for each word."""
+
+    def attention(self, state: State) -> Tensor:
+        """A state to the weights of the source's tokens for the word that comes next (b, s)."""
+
+
 class Hypothesis(NamedTuple):
     """A translation.
 
@@ -44,11 +56,14 @@ class Hypothesis(NamedTuple):
         tokens: without the end of the sentence.
         score: by which hypotheses are ranked: the log-probability, or that divided by a power of the length.
         finished: whether it ended by itself, not where it became too long.
+        alignment: for each token, and for the end where there is one, the weights of the source's tokens and of its end
+            (t, s); None where none were asked for.
     """
 
     tokens: list[int]
     score: float
     finished: bool
+    alignment: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +76,9 @@ class Decoding:
         n_best: hypotheses that are given of each sentence, of a beam as wide or wider.
         times: a translation has at most so many times the source's tokens …
         plus: … and so many more.
+        temperature: draw each word; scores are divided by it before. None: take the likeliest.
+        seed: of what is drawn.
+        align: keep the weights of the source's tokens; every network needs attention. Of several it is their mean.
     """
 
     width: int = 1
@@ -68,6 +86,9 @@ class Decoding:
     n_best: int = 1
     times: float = 2.0
     plus: int = 10
+    temperature: float | None = None
+    seed: int = 0
+    align: bool = False
 
     def limits(self, source: Tensor) -> Tensor:
         """Source tokens (b, s) to the most tokens of their translations (b,), the end counted."""
@@ -84,8 +105,10 @@ def translate(networks: Sequence[Translator], source: Tensor, how: Decoding) -> 
         how: width of the beam, and the rest.
 
     Returns:
-        For each sentence the best hypotheses, the best first.
+        For each sentence the best hypotheses, the best first; samples as they were drawn.
     """
+    if how.temperature is not None:
+        return sample(networks, source, how)
     if how.width == 1:
         return [[one] for one in greedy(networks, source, how)]
     return beam(networks, source, how)
@@ -94,22 +117,56 @@ def translate(networks: Sequence[Translator], source: Tensor, how: Decoding) -> 
 @torch.no_grad()
 def greedy(networks: Sequence[Translator], source: Tensor, how: Decoding) -> list[Hypothesis]:
     """The likeliest word at each step."""
+    return _word_by_word(networks, source, how, lambda logs, step: logs.argmax(1))
+
+
+@torch.no_grad()
+def sample(networks: Sequence[Translator], source: Tensor, how: Decoding) -> list[list[Hypothesis]]:
+    """So many translations as are asked for, drawn word by word; their scores are as without the temperature.
+
+    What is drawn depends on the seed, the sentence and how many were drawn of it before, and not on the sentences
+    beside it or the device.
+    """
+    assert how.temperature is not None, "a sample has a temperature"
+    temperature, n = how.temperature, how.n_best
+    keys = hash_keys(" ".join(str(token) for token in row if token != PAD) for row in source.tolist())
+    most = int(how.limits(source).max())
+    drawn = np.stack([uniforms(how.seed, number, keys, most) for number in range(n)], 1)  # (b, n, t)
+    levels = torch.from_numpy(drawn).flatten(0, 1).to(source.device)  # (b n, t), float64
+
+    def choose(logs: Tensor, step: int) -> Tensor:
+        sums = torch.softmax(logs.double() / temperature, dim=1).cumsum(1)  # (b n, v)
+        reached = levels[:, step, None] * sums[:, -1:]  # (b n, 1)
+        return torch.searchsorted(sums, reached, right=True).squeeze(1).clamp(max=logs.shape[1] - 1)
+
+    found = _word_by_word(networks, source.repeat_interleave(n, dim=0), how, choose)
+    return [found[at : at + n] for at in range(0, len(found), n)]
+
+
+def _word_by_word(
+    networks: Sequence[Translator], source: Tensor, how: Decoding, choose: Callable[[Tensor, int], Tensor]
+) -> list[Hypothesis]:
+    """One translation of each sentence; `choose` takes log-probabilities (b, v) and the step to the next words (b,)."""
     states = [network.start(source) for network in networks]
     limits = how.limits(source)  # (b,)
     words = torch.full_like(source[:, 0], BOS)  # (b,)
     done = torch.zeros_like(words, dtype=torch.bool)
     scores = torch.zeros(len(source), device=source.device)
     written: list[Tensor] = []
+    looked: list[Tensor] = []
     while not done.all():
+        looked += [_alignment(networks, states)] if how.align else []  # each (b, s)
         logs, states = log_probabilities(networks, words, states)  # (b, v)
-        best, words = logs.max(1)  # each (b,)
-        scores += best.masked_fill(done, 0.0)
+        words = choose(logs, len(written))  # (b,)
+        scores += logs.gather(1, words[:, None]).squeeze(1).masked_fill(done, 0.0)
         words = words.masked_fill(done, PAD)
         written.append(words)
         done = done | (words == EOS) | (len(written) >= limits)
+    rows, lengths = torch.stack(written, 1).tolist(), tokens.lengths(source).tolist()
+    weights = torch.stack(looked, 1).cpu() if how.align else None  # (b, t, s)
     return [
-        _hypothesis(row, score, how)
-        for row, score in zip(torch.stack(written, 1).tolist(), scores.tolist(), strict=True)
+        _hypothesis(rows[at], score, how, None if weights is None else weights[at, :, : lengths[at]])
+        for at, score in enumerate(scores.tolist())
     ]
 
 
@@ -126,7 +183,10 @@ def beam(networks: Sequence[Translator], source: Tensor, how: Decoding) -> list[
     done = torch.zeros(b, w, dtype=torch.bool, device=device)
     words = torch.full((b, w), BOS, device=device)
     written = words.new_empty(b, w, 0)
+    looked = scores.new_empty(b * w, 0, source.shape[1])
     while not _settled(done, scores, how):
+        if how.align:
+            looked = torch.cat([looked, _alignment(networks, states)[:, None]], dim=1)  # (b w, t, s)
         logs, states = log_probabilities(networks, words.flatten(), states)  # (b w, v)
         v = logs.shape[1]
         ended = done.flatten()
@@ -137,15 +197,22 @@ def beam(networks: Sequence[Translator], source: Tensor, how: Decoding) -> list[
         parents, words = places // v, places % v
         rows = (first_rows + parents).flatten()
         states = [_rows(state, rows) for state in states]
+        looked = looked[rows]
         written = torch.cat([written.view(b * w, -1)[rows].view(b, w, -1), words[:, :, None]], dim=2)  # (b, w, t)
         done = done.gather(1, parents) | (words == EOS) | (written.shape[2] >= limits)
+    lengths = tokens.lengths(source).tolist()
+    weights = looked.view(b, w, -1, source.shape[1]).cpu() if how.align else None  # (b, w, t, s)
     return [
         sorted(
-            (_hypothesis(row, score, how) for row, score in zip(*pair, strict=True) if score > -math.inf),
+            (
+                _hypothesis(row, score, how, None if weights is None else weights[at, place, :, : lengths[at]])
+                for place, (row, score) in enumerate(zip(*pair, strict=True))
+                if score > -math.inf
+            ),
             key=lambda one: (one.finished, one.score),
             reverse=True,
         )[: how.n_best]
-        for pair in zip(written.tolist(), scores.tolist(), strict=True)
+        for at, pair in enumerate(zip(written.tolist(), scores.tolist(), strict=True))
     ]
 
 
@@ -184,6 +251,15 @@ def log_probabilities(
     return logs, [state for _, state in steps]
 
 
+def _alignment(networks: Sequence[Translator], states: Sequence[State]) -> Tensor:
+    """Each network's state to the weights of the source's tokens for the next word (b, s), their mean."""
+    each = []
+    for network, state in zip(networks, states, strict=True):
+        assert isinstance(network, Attentive), f"{type(network).__name__} has no attention"
+        each.append(network.attention(state).float())
+    return torch.stack(each).mean(0)
+
+
 def _settled(done: Tensor, scores: Tensor, how: Decoding) -> bool:
     """Whether nothing that is asked for can change: scores (b, w), falling, of hypotheses that have ended or not."""
     if how.n_best == 1 and how.normalise == 0:
@@ -195,7 +271,9 @@ def _rows(state: State, rows: Tensor) -> State:
     return tuple(part.index_select(0, rows) for part in state)
 
 
-def _hypothesis(row: Sequence[int], score: float, how: Decoding) -> Hypothesis:
+def _hypothesis(row: Sequence[int], score: float, how: Decoding, looked: Tensor | None = None) -> Hypothesis:
+    """Tokens up to the end, their score, and what was looked at (t, s) for them."""
     length = next((at for at, token in enumerate(row) if token in (EOS, PAD)), len(row))
     finished = length < len(row) and row[length] == EOS
-    return Hypothesis(list(row[:length]), score / (length + finished) ** how.normalise, finished)
+    alignment = None if looked is None else looked[: length + finished]
+    return Hypothesis(list(row[:length]), score / (length + finished) ** how.normalise, finished, alignment)

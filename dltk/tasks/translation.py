@@ -47,6 +47,7 @@ class Translated(NamedTuple):
     hypothesis: str
     reference: str
     exact: bool  # token by token
+    source_tokens: int  # without the end
 
 
 class Translation(Task):
@@ -91,6 +92,7 @@ class Translation(Task):
         self.candidates: Candidates | None = None  # of which it translates, where not of all words
         self.vocabularies: Pair | None = None  # from the training data, or from a checkpoint
         self.translated: list[Translated] = []  # of the part evaluated last, all processes', sorted by key
+        self.moses: str | None = None  # language by whose rules BLEU splits text; None: as sacrebleu does by itself
         self.signatures: dict[str, str] = {}  # how BLEU and chrF were computed
         self._mine: list[Translated] = []
 
@@ -177,13 +179,14 @@ class Translation(Task):
         chosen = [at for at, counts in enumerate(real) if counts]
         decode = self.vocabularies.target.decode
         answers = self.translate(batch["source"][chosen])
-        targets = batch["target"].tolist()
+        targets, lengths = batch["target"].tolist(), tokens.lengths(batch["source"]).tolist()
         return [
             Translated(
                 batch["info"].keys[at],
                 decode(best[0].tokens),
                 batch["reference"][at],
                 best[0].finished and best[0].tokens == until_end(targets[at]),
+                lengths[at] - 1,
             )
             for at, best in zip(chosen, answers, strict=True)
         ]
@@ -199,7 +202,7 @@ class Translation(Task):
         if not self.translated:
             return {}
         scores, self.signatures = translation_scores(
-            [one.hypothesis for one in self.translated], [one.reference for one in self.translated]
+            [one.hypothesis for one in self.translated], [one.reference for one in self.translated], self.moses
         )
         exact = 100.0 * sum(one.exact for one in self.translated) / len(self.translated)
         return {"exact_match": exact, **scores}

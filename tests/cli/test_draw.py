@@ -248,7 +248,7 @@ def test_features_agree_with_predict(dltk: Command, trained: Trained, tmp_path: 
     ("arguments", "told"),
     [
         (["features"], "draw … features: needs the IMAGE"),
-        (["filters", "a.png"], "draw … filters: takes no image, 'a.png' given"),
+        (["filters", "a.png"], "draw … filters: takes no more, 'a.png' given"),
         (["features", "PICTURE", "--layers", "("], "--layers: '(' is no regular expression"),
         (
             ["features", "PICTURE", "--layers", "conv9"],

@@ -1,19 +1,27 @@
 """A translator as a user has it: trained, lengthened, evaluated, given lines; and every mistake in one line."""
 
 import io
+import itertools
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
-from dltk.assemble import load
+from dltk import recipe
+from dltk.assemble import build_data, build_task, load
 from dltk.cli import lines, scores
+from dltk.cli.alignment import Aligned, draw_alignment
 from dltk.layers import tokens
+from dltk.metrics import translation_scores
 from dltk.run.folder import RunFolder
+from dltk.tasks.translation import Translation
 from tests.cli.conftest import Command, Said, Trained, start
 
 SMALL = (
@@ -31,6 +39,22 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     said = start("train", "rnnsearch_number_names", *SMALL, f"runs_dir={runs}", cwd=runs.parent)
     assert said.code == 0, said.err
     return Trained(runs, runs / "rnnsearch_number_names" / "first", said)
+
+
+@pytest.fixture(scope="session")
+def lstm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network without attention that has learnt nothing."""
+    sizes = ("model.hidden_size=10", "model.embedding_size=8", "model.num_layers=2", "data.pairs=300")
+    wanted = recipe.load("seq2seq_number_names", *sizes)
+    run = RunFolder.create(
+        tmp_path_factory.mktemp("lstm"), "seq2seq", wanted.settings, run="a", text=recipe.freeze(wanted)
+    )
+    task = build_task(wanted.settings)
+    assert isinstance(task, Translation)
+    task.require(build_data(wanted.settings).part("train"))
+    vocabularies = [one.to_plain() for one in task.required_vocabularies()]
+    run.checkpoints.write(0, {"state_dict": task.state_dict(), "vocabularies": vocabularies})
+    return run.path
 
 
 @pytest.fixture(scope="session")
@@ -71,10 +95,13 @@ def test_an_evaluation_keeps_the_sentences_and_says_how_it_scored(dltk: Command,
     assert set(answer["signatures"]) == {"bleu", "chrf"}
     kept = [json.loads(line) for line in Path(answer["predictions"]).read_text().splitlines()]
     assert len(kept) == answer["samples"]
-    assert [set(one) for one in kept[:1]] == [{"key", "hypothesis", "reference", "exact"}]
+    assert [set(one) for one in kept[:1]] == [{"key", "hypothesis", "reference", "exact", "source_tokens"}]
     assert [one["key"] for one in kept] == sorted(one["key"] for one in kept)
     exact = 100 * sum(one["exact"] for one in kept) / len(kept)
     assert answer["metrics"]["test/exact_match"] == pytest.approx(exact)
+    lengths = dict(zip((one["key"] for one in kept), (one["source_tokens"] for one in kept), strict=True))
+    data = build_data(RunFolder.open(translator.path).recipe).part("test")
+    assert lengths == {f"{key}": int(of[0]) - 1 for key, of in zip(data.keys, data.lengths, strict=True)}
     shown = dltk("evaluate", translator.path).out
     assert "bleu: sacrebleu nrefs:1|case:mixed" in shown
     assert "each sample's translation:" in shown
@@ -87,6 +114,51 @@ def test_a_beam_is_evaluated_on_any_number_of_processes_alike(translator: Traine
     assert one.json["protocol"] == "beam=3"
     assert one.json["samples"] == two.json["samples"]
     assert two.json["metrics"] == pytest.approx(one.json["metrics"], rel=1e-6)
+    assert sum(row["samples"] for row in one.json["by_length"]) == one.json["samples"]
+    assert two.json["by_length"] == one.json["by_length"]
+    picture = Path(one.json["picture"])
+    assert picture == Path(one.json["predictions"]).parent / "val-beam=3.lengths.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_several_are_shown_side_by_side(dltk: Command, translator: Trained, lstm: Path, tmp_path: Path) -> None:
+    ask = ("--protocol", "beam=2", "launch.devices=1")
+    alone = [dltk("evaluate", path, *ask, "--json").json for path in (translator.path, lstm)]
+    both = dltk("evaluate", translator.path, lstm, *ask, "--to", tmp_path, "--json").json
+    assert (both["protocol"], both["samples"], both["metrics"]) == ("beam=2", alone[0]["samples"], {})
+    assert [one["run"] for one in both["members"]] == [str(translator.path), str(lstm)]
+    for one, member in zip(alone, both["members"], strict=True):
+        assert member == {"run": member["run"]} | {
+            name: value for name, value in one.items() if name not in ("split", "protocol", "samples")
+        }
+    assert both["picture"] == str(tmp_path / "test-beam=2.lengths.png")
+    assert Path(both["picture"]).stat().st_size > 10_000
+    shown = dltk("evaluate", translator.path, lstm, *ask).out
+    (row,) = (line.split() for line in shown.splitlines() if line.startswith(" test/perplexity"))
+    assert row[1:] == [f"{one['metrics']['test/perplexity']:.4g}" for one in alone]
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_claim_of_the_papers_bleu_is_measured(dltk: Command, tmp_path: Path) -> None:
+    pytest.importorskip("sacremoses", reason="sacremoses is not installed, it comes with the extra dltk[text]")
+    claim = "claim={metric: test/bleu, protocol: multibleu_tok=2, value: 50, tolerance: 50, seeds: 1}"
+    said = dltk("train", "rnnsearch_number_names", *SMALL, "train.steps=2", "train.validate_every=2", claim,
+                f"runs_dir={tmp_path}")  # fmt: skip
+    assert said.code == 0, said.err
+    assert "PASS: test/bleu" in said.out
+    run = RunFolder.open(tmp_path / "rnnsearch_number_names" / "first")
+    evaluation = (run.summary() or {})["evaluation"]
+    assert evaluation["protocol"] == "multibleu_tok=2"
+    assert evaluation["signatures"]["bleu"].endswith("|lang:fr")
+    kept = [json.loads(line) for line in Path(evaluation["predictions"]).read_text().splitlines()]
+    texts = [one["hypothesis"] for one in kept], [one["reference"] for one in kept]
+    assert evaluation["metrics"]["test/bleu"] == translation_scores(*texts, "fr")[0]["bleu"]
+
+
+def test_the_papers_bleu_needs_sacremoses(dltk: Command, translator: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sacremoses", None)
+    ask = ("evaluate", translator.path, "--protocol", "multibleu_tok", "launch.devices=1")
+    assert one_line(dltk(*ask)) == "sacremoses: is not installed. Install the extra: dltk[text].\n"
 
 
 def test_lines_of_files_and_of_standard_input(
@@ -119,6 +191,23 @@ def test_several_translations_of_each_line(dltk: Command, translator: Trained, t
 def test_several_runs_together(dltk: Command, translator: Trained, text: Path) -> None:
     alone = dltk("predict", translator.path, text).out
     assert dltk("predict", translator.path, text, "--with", translator.path).out == alone
+
+
+def test_samples_of_lines_are_the_same_again(
+    dltk: Command, translator: Trained, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = ("predict", translator.path, text, "--n-best", 3)
+    first = dltk(*ask, "--protocol", "sample=1,5").out
+    assert [row.split(" ||| ")[0] for row in first.splitlines() if row] == ["1"] * 3 + ["3"] * 3
+    monkeypatch.setattr(lines, "CHUNK", 1)
+    assert dltk(*ask, "--protocol", "sample=1,5").out == first
+    assert dltk(*ask, "--protocol", "sample=1,6").out != first
+    widths = [dltk(*ask, *more).out for more in (("--protocol", "beam=4"), ("--beam", 4))]
+    assert widths[0] == widths[1]
+    answer = dltk("evaluate", translator.path, "--protocol", "sample=0.8,3", "--json").json
+    assert answer["protocol"] == "sample=0.8,3"
+    assert Path(answer["predictions"]).name == "test-sample=0.8,3.jsonl"
+    assert Path(answer["picture"]).name == "test-sample=0.8,3.lengths.png"
 
 
 def n_best(dltk: Command, translator: Trained, text: Path, *more: Any) -> dict[tuple[str, str], float]:
@@ -252,6 +341,63 @@ def test_a_run_goes_on_and_forks_with_its_vocabularies(translator: Trained, tmp_
     assert (RunFolder.open(tmp_path / "rnnsearch_number_names" / "longer").summary() or {})["step"] == 8
 
 
+def test_where_it_looked_is_drawn(dltk: Command, translator: Trained, text: Path, tmp_path: Path) -> None:
+    sentence, picture = "two thousand, three hundred", tmp_path / "looked.png"
+    for beam in (1, 3):
+        said = dltk("draw", translator.path, "alignment", sentence, "--beam", beam, "--json", "--to", picture)
+        assert said.code == 0, said.err
+        drawn = said.json
+        assert drawn["source"] == ["two", "thousand", ",", "three", "hundred", "<end>"]
+        assert drawn["translation"] == dltk("predict", translator.path, text, "--beam", beam).out.splitlines()[2]
+        weights = np.array(drawn["weights"])
+        assert weights.shape == (len(drawn["target"]), 6)
+        assert weights.sum(1) == pytest.approx(np.ones(len(weights)), abs=1e-4)
+        pixels = np.asarray(Image.open(picture).convert("L"))
+        assert min(pixels.shape) > 300
+    assert dltk("draw", translator.path, "alignment", "one").out.strip() == str(translator.path / "alignment.png")
+
+
+def test_squares_are_as_light_as_their_weights() -> None:
+    weights = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]], np.float32)
+    sheet = draw_alignment(Aligned(["a", "<end>"], ["b", "c", "<end>"], weights, "b c", -1.0), "net")
+    sheet.canvas.draw()
+    pixels = np.asarray(sheet.canvas.buffer_rgba())  # type: ignore[attr-defined]
+    axes = sheet.axes[0]
+    for row, column in itertools.product(range(3), range(2)):
+        x, y = axes.transData.transform((column, row))
+        assert pixels[len(pixels) - round(y), round(x), 0] == pytest.approx(255 * weights[row, column], abs=1)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "<end>"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "c", "<end>"]
+
+
+def test_words_on_a_plane(dltk: Command, translator: Trained, tmp_path: Path) -> None:
+    picture = tmp_path / "words.png"
+    drawn = dltk("draw", translator.path, "words", "--side", "target", "--count", 12, "--json", "--to", picture).json
+    assert drawn["side"] == "target"
+    assert drawn["names"][:3] == [word.strip("￭") for word in words_of(translator, 1)[:3]]
+    assert len(drawn["pca"]) == len(drawn["tsne"]) == len(drawn["names"]) == 12
+    assert picture.stat().st_size > 10_000
+    given = dltk("draw", translator.path, "words", "three", "two", "seven", "--json", "--to", picture).json
+    assert given["names"] == ["three", "two", "seven"]
+
+
+def words_of(translator: Trained, side: int) -> list[str]:
+    checkpoints = RunFolder.open(translator.path).checkpoints
+    newest = checkpoints.newest()
+    assert newest is not None
+    return [str(word) for word in checkpoints.load(newest)["vocabularies"][side]["words"]]
+
+
+def test_sentences_on_a_plane(dltk: Command, lstm: Path, tmp_path: Path) -> None:
+    path = tmp_path / "numbers.en"
+    path.write_text("two\n\ntwo\nthree hundred\n")
+    drawn = dltk("draw", lstm, "sentences", path, "--json", "--to", tmp_path / "sentences.png").json
+    assert drawn["names"] == ["two", "two", "three hundred"]
+    assert drawn["pca"][0] == pytest.approx(drawn["pca"][1], abs=1e-6)
+    assert drawn["pca"][0] != pytest.approx(drawn["pca"][2], abs=1e-6)
+    assert dltk("draw", lstm, "sentences", path).out.strip() == str(lstm / "sentences.png")
+
+
 def one_line(said: Said) -> str:
     assert said.code == 2, said.out + said.err
     assert len(said.err.strip().splitlines()) == 1, said.err
@@ -266,10 +412,19 @@ def one_line(said: Said) -> str:
             ["evaluate", "RUN", "--protocol", "beam"],
             "beam does not name the width of one beam. Write greedy, or",
         ),
+        (
+            ["evaluate", "RUN", "--protocol", "multibleu_tok=2,3"],
+            "multibleu_tok=2,3 does not name the width of one beam.",
+        ),
         (["evaluate", "RUN", "--report"], "--report: is of classes, and 'translation' gives none"),
-        (["evaluate", "RUN", "RUN"], "several translators cannot be evaluated as one"),
+        (["evaluate", "RUN", "RUN"], "RUN: the same run is named twice. Name each once."),
+        (["evaluate", "RUN", "DIGITS"], "task: translates nothing, and other runs do. Evaluate it by itself."),
         (["predict", "RUN", "no_such_file"], "no_such_file: cannot be read (No such file or directory)"),
         (["predict", "RUN", "--n-best", "3"], "--n-best: 3 of a beam of 1. Set --beam to at least 3."),
+        (["predict", "RUN", "--protocol", "beam=2", "--beam", "3"], "--beam: 3 beside --protocol beam=2. Leave one of"),
+        (["predict", "RUN", "--protocol", "beem=2"], "--protocol: there is no 'beem=2'. Did you mean 'beam'?"),
+        (["predict", "RUN", "--protocol", "sample=0"], "--protocol: sample=0 names no temperature from 0.01 to 100."),
+        (["evaluate", "DIGITS", "--protocol", "sample"], "sample is of translations, and Classification gives none."),
         (
             ["predict", "RUN", "--score", "--beam", "3"],
             "--score: given translations are scored, no beam looks for others.",
@@ -283,11 +438,35 @@ def one_line(said: Said) -> str:
         (["predict", "DIGITS", "--score"], "--score: is of translations, and task 'classification' gives none."),
         (["predict", "DIGITS"], "FILES: are missing. Give pictures; lines of text are for runs that translate."),
         (["predict", "RUN", "--with", "DIGITS"], "Classification does not translate. Give a run that does."),
+        (
+            ["draw", "DIGITS", "alignment", "one"],
+            "alignment: Classification does not translate. Choose",
+        ),
+        (["draw", "LSTM", "alignment", "one"], "alignment: 'seq2seq' has no attention, it reads a sentence into one"),
+        (["draw", "RUN", "alignment", " "], "draw … alignment: the sentence has 0 tokens. Give one of 1 to 200."),
+        (
+            ["draw", "RUN", "sentences", "f"],
+            "sentences: 'rnnsearch' does not read a sentence into one vector. Choose a",
+        ),
+        (["draw", "LSTM", "sentences", "none.txt"], "none.txt: cannot be read (No such file or directory)."),
+        (["draw", "LSTM", "sentences", "TEXT"], "draw … sentences: there are 2. Give 3 to 5,000."),
+        (["draw", "LSTM", "sentences", "TEXT", "b"], "draw … sentences: takes no more, 'b' given."),
+        (["draw", "RUN", "words", "one", "two"], "draw … words: there are 2. Give 3 to 5,000."),
+        (
+            ["draw", "RUN", "words", "eleventy"],
+            "draw … words: 'eleventy' is not in the source vocabulary. Leave it out",
+        ),
+        (["draw", "RUN", "words", "one two"], "draw … words: 'one two' is 2 tokens. Leave it out"),
+        (["draw", "RUN", "words", "one", "--count", "5"], "--count: is of the most frequent words, and words are"),
+        (["draw", "DIGITS", "words"], "words: Classification does not translate. Choose a run that does."),
+        (["draw", "RUN", "alignment"], "draw … alignment: needs the SENTENCE to translate."),
         (["evaluate", "DIGITS", "--protocol", "beam=2"], "beam is of translations, and Classification gives none."),
     ],
 )
-def test_mistakes(dltk: Command, translator: Trained, trained: Trained, arguments: list[str], message: str) -> None:
-    places = {"RUN": translator.path, "DIGITS": trained.path}
+def test_mistakes(
+    dltk: Command, translator: Trained, lstm: Path, trained: Trained, text: Path, arguments: list[str], message: str
+) -> None:
+    places = {"RUN": translator.path, "DIGITS": trained.path, "LSTM": lstm, "TEXT": text}
     assert message in one_line(dltk(*[places.get(word, word) for word in arguments]))
 
 

@@ -66,6 +66,15 @@ def test_special_tokens_round_trip_and_hash(kind: str) -> None:
     assert learn(kind, TEXTS[1:2], 24).hash != vocabulary.hash
 
 
+def test_tokens_are_shown_alone() -> None:
+    words = Words.learn(["l'eau"], 9)
+    assert [words.name(number) for number in (EOS, *words.encode("l'eau"), 99)] == ["</s>", "l", "'", "eau", "<unk>"]
+    pieces = learn("bpe", TEXTS, 60)
+    shown = [pieces.name(number) for number in pieces.encode("the cat")]
+    assert "".join(shown) == "▁the▁cat"
+    assert pieces.name(len(pieces)) == "<unk>"
+
+
 def test_pieces_are_learnt_the_same_again() -> None:
     assert Pieces.learn("bpe", TEXTS, 40).hash == Pieces.learn("bpe", TEXTS, 40).hash
 

@@ -138,6 +138,48 @@ def test_lengths_are_bounded_by_the_own_source(make):
         assert not any(one.finished for one in found)
 
 
+def searching(seed: int = 0):
+    torch.manual_seed(seed)
+    return NETWORKS["rnnsearch"](9).double().eval()
+
+
+def looked_at(net, source, sentence):
+    """The weights of a source's tokens for each token of a given sentence (t, s), the sentence read word by word."""
+    state, rows = net.start(source[None]), []
+    for word in tokens.shifted(torch.tensor([sentence]))[0]:
+        _, rows_of_one = net.attend(*state)
+        rows.append(rows_of_one[0])
+        _, state = net.step(word[None], state)
+    return torch.stack(rows).float()
+
+
+@pytest.mark.parametrize("how", [Decoding(align=True), Decoding(width=5, n_best=5, align=True)], ids=["greedy", "beam"])
+@pytest.mark.parametrize("seed", range(3))
+@torch.no_grad()
+def test_alignments_are_those_of_the_hypothesis_read_again(how, seed):
+    net = searching(seed)
+    for source, ranked in zip(SOURCE, translate([net], SOURCE, how), strict=True):
+        real = source[: int(tokens.lengths(source[None]))]
+        for one in ranked:
+            sentence = [*one.tokens, EOS] if one.finished else one.tokens
+            assert one.alignment.shape == (len(sentence), len(real))
+            torch.testing.assert_close(one.alignment, looked_at(net, real, sentence), rtol=0, atol=1e-6)
+            torch.testing.assert_close(one.alignment.sum(1), torch.ones(len(sentence)))
+
+
+@torch.no_grad()
+def test_alignments_of_several_are_their_mean_and_change_no_translation():
+    networks, how = [searching(1), searching(2)], Decoding(width=3, align=True)
+    found = translate(networks, SOURCE, how)
+    plain = translate(networks, SOURCE, Decoding(width=3))
+    for source, (one,), (other,) in zip(SOURCE, found, plain, strict=True):
+        assert (one.tokens, one.score, other.alignment) == (other.tokens, other.score, None)
+        real = source[: int(tokens.lengths(source[None]))]
+        sentence = [*one.tokens, EOS] if one.finished else one.tokens
+        mean = sum(looked_at(net, real, sentence) for net in networks) / 2
+        torch.testing.assert_close(one.alignment, mean, rtol=0, atol=1e-6)
+
+
 def padded(rows):
     return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
 
@@ -186,6 +228,49 @@ class Fixed:
     def output(self, readout):
         probabilities = torch.tensor([0.0, 0.0, 0.0, 0.4, 0.6], dtype=torch.float64)
         return probabilities.log().clamp(min=-1e6).expand(len(readout), 5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 0.5])
+def test_samples_are_as_frequent_as_their_probabilities(temperature):
+    source = torch.tensor([[4, 3], [5, 3]])
+    how = Decoding(temperature=temperature, seed=7, n_best=4000, times=0.0, plus=3)
+    end, word = (p ** (1 / temperature) for p in (0.4, 0.6))
+    end, word = end / (end + word), word / (end + word)
+    likely = {(): end, (4,): word * end, (4, 4): word**2 * end, (4, 4, 4): word**3}
+    both = translate([Fixed()], source, how)
+    for found in both:
+        for tokens_, probability in likely.items():
+            share = sum(tuple(one.tokens) == tokens_ for one in found) / len(found)
+            assert share == pytest.approx(probability, abs=4 * math.sqrt(probability * (1 - probability) / 4000))
+            score = len(tokens_) * math.log(0.6) + (len(tokens_) < 3) * math.log(0.4)  # as without the temperature
+            assert next(one for one in found if tuple(one.tokens) == tokens_).score == pytest.approx(score, abs=1e-5)
+    assert [one.tokens for one in both[0]] != [one.tokens for one in both[1]]
+
+
+def test_samples_depend_on_seed_and_sentence_alone(make):
+    net = make(9)
+    how = Decoding(temperature=1.0, seed=3, n_best=4)
+    together = [[one.tokens for one in found] for found in translate([net], SOURCE, how)]
+    turned = translate([net], F.pad(SOURCE, (0, 3)).flip(0), how)[::-1]
+    assert [[one.tokens for one in found] for found in turned] == together
+    for source, found in zip(SOURCE, together, strict=True):
+        alone = translate([net], source[None, : int(tokens.lengths(source[None]))], Decoding(temperature=1.0, seed=3))
+        assert [one.tokens for one in alone[0]] == found[:1]
+    other = translate([net], SOURCE, Decoding(temperature=1.0, seed=4, n_best=4))
+    assert [[one.tokens for one in found] for found in other] != together
+    assert len({tuple(one) for found in together for one in found}) > 6
+
+
+def test_scores_of_samples_are_log_likelihoods_and_cold_ones_are_greedy(make):
+    net = make(9, 2)
+    for source, found in zip(SOURCE, translate([net], SOURCE, Decoding(temperature=1.5, n_best=3)), strict=True):
+        real = source[: int(tokens.lengths(source[None]))]
+        for one in found:
+            sentence = [*one.tokens, EOS] if one.finished else one.tokens
+            assert one.score == pytest.approx(log_likelihood([net], real, sentence), abs=1e-4)
+            assert not {PAD, BOS} & set(one.tokens)
+    cold = translate([net], SOURCE, Decoding(temperature=0.0001))
+    assert [one.tokens for (one,) in cold] == [one.tokens for one in greedy([net], SOURCE, Decoding())]
 
 
 def test_normalised_scores_prefer_what_is_longer():

@@ -17,6 +17,7 @@ from dltk.data.plan import Numbers
 from dltk.data.sentences import Lengths, Vocabularies, require_size, sample
 from dltk.data.shards.fields import decoded
 from dltk.data.shards.opened import OpenedShards
+from dltk.data.shards.sets import FILE, read_set
 from dltk.data.vocabulary import SENTENCES, Vocabulary, from_plain, learn
 from dltk.errors import DataError, SourceError
 
@@ -102,6 +103,13 @@ class ParallelText:
     def lengths(self) -> Lengths:
         """Tokens of source and target of each sample, their ends counted (n, 2)."""
         return self._all_lengths if self._numbers is None else self._all_lengths[self._numbers]
+
+    @functools.cached_property
+    def languages(self) -> tuple[str, str] | None:
+        """Codes of source and target, where the set says them."""
+        folder = self._opened.folder
+        said = read_set(folder).about.get("languages") if (folder / FILE).exists() else None
+        return (str(said[0]), str(said[1])) if isinstance(said, list) and len(said) == 2 else None
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         """One pair: `source` and `target` int64 (s,) and (t,), `reference` the target's text."""

@@ -11,6 +11,7 @@ from dltk.data.pack import Settings, pack, pair
 from dltk.data.shards import parallel
 from dltk.data.shards.opened import OpenedShards
 from dltk.data.shards.parallel import ParallelText
+from dltk.data.shards.sets import read_set
 from dltk.data.token_plan import TokenPlan
 from dltk.data.vocabulary import Words, split_words
 from dltk.errors import DataError
@@ -51,6 +52,16 @@ def test_samples_are_the_texts_as_numbers(place: Path) -> None:
             assert known == one["reference"] or tokens.UNK in one["target"].tolist()
     assert [len(train[n]["source"]) for n in range(84)] == train.lengths[:, 0].tolist()
     assert [len(train[n]["target"]) for n in range(84)] == train.lengths[:, 1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("said", "found"), [({}, None), ({"languages": ["eng", "fra"]}, ("eng", "fra")), ({"languages": "en-fr"}, None)]
+)
+def test_languages_are_those_that_the_set_says(place: Path, said: dict[str, Any], found: object) -> None:
+    described = read_set(place / "set")
+    described.about = said
+    described.write(place / "set")
+    assert part(place, "test").languages == found
 
 
 def test_the_vocabulary_is_the_training_part_s_most_frequent_words(place: Path) -> None:
