@@ -211,7 +211,8 @@ def _strategy(place: Place) -> Strategy:
     if place.world == 1:
         return SingleDeviceStrategy(place.device)
     backend = "nccl" if place.accelerator == "cuda" else "gloo"
-    return DDPStrategy(process_group_backend=backend)
+    # Gradients lie in the buckets that are summed, so that none is copied there and back.
+    return DDPStrategy(process_group_backend=backend, gradient_as_bucket_view=True)
 
 
 def _quiet() -> None:
