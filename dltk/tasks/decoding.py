@@ -127,7 +127,8 @@ def beam(networks: Sequence[Translator], source: Tensor, how: Decoding) -> list[
     words = torch.full((b, w), BOS, device=device)
     written = words.new_empty(b, w, 0)
     while not _settled(done, scores, how):
-        logs, states = log_probabilities(networks, words.flatten(), states)  # (b w, v)
+        before = states
+        logs, states = log_probabilities(networks, words.flatten(), before)  # (b w, v)
         v = logs.shape[1]
         ended = done.flatten()
         logs[ended] = -math.inf
@@ -136,7 +137,7 @@ def beam(networks: Sequence[Translator], source: Tensor, how: Decoding) -> list[
         scores, places = totals.topk(w, dim=1)  # each (b, w)
         parents, words = places // v, places % v
         rows = (first_rows + parents).flatten()
-        states = [_rows(state, rows) for state in states]
+        states = [_moved(state, was, rows) for state, was in zip(states, before, strict=True)]
         written = torch.cat([written.view(b * w, -1)[rows].view(b, w, -1), words[:, :, None]], dim=2)  # (b, w, t)
         done = done.gather(1, parents) | (words == EOS) | (written.shape[2] >= limits)
     return [
@@ -193,6 +194,16 @@ def _settled(done: Tensor, scores: Tensor, how: Decoding) -> bool:
 
 def _rows(state: State, rows: Tensor) -> State:
     return tuple(part.index_select(0, rows) for part in state)
+
+
+def _moved(state: State, before: State, rows: Tensor) -> State:
+    """The rows of a state that go on, from each sentence's own.
+
+    What a step gives back as it was given it, such as what an attention looks at, is the same in all rows of a
+    sentence.
+    It is the largest part of a state, and stays where it lies.
+    """
+    return tuple(part if part is was else part.index_select(0, rows) for part, was in zip(state, before, strict=True))
 
 
 def _hypothesis(row: Sequence[int], score: float, how: Decoding) -> Hypothesis:

@@ -316,7 +316,7 @@ def write_pieces(root: Path) -> None:
     from dltk import recipe
     from dltk.assemble import build_data
 
-    data = build_data(recipe.load("rnnsearch_debian_enfr", f"data_dir={root}").settings)
+    data = build_data(recipe.load("rnnsearch_debian_enfr", f"data_dir={root}", "data.workers=0").settings)
     train, val = data.part("train"), data.part("val")
     (root / PIECES).mkdir(exist_ok=True)
     decoded = [{"source": row, "target": row} for row in of_one_length(val)]
