@@ -23,7 +23,7 @@ from tests.benchmarks import peers, translators
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 PEER = ["joeynmt==2.3.0", "torch==2.13.0", "sentencepiece==0.2.0", "importlib_metadata", "setuptools<81"]
-ROUNDS, SECONDS = 5, 5
+ROUNDS, SECONDS = 5, 2
 TRAINED = ("rnnsearch", "rnnsearch_unsorted", "rnnsearch_16", "rnnsearch_16_unsorted", "joeynmt")
 Rounds = list[dict[str, float]]
 
