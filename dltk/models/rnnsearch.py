@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from dltk.layers import expect, tokens
 from dltk.layers.gated_unit import GatedUnit
+from dltk.layers.searching import searching
 
 State = tuple[Tensor, ...]  # s (b, n), annotations h (b, s, 2n), U h (b, s, a), which of them are real (b, s)
 
@@ -102,16 +103,11 @@ class RNNsearch(nn.Module):
 
     def readout(self, source: Tensor, words: Tensor) -> Tensor:
         """As `forward`, to what `output` makes the scores from (b, t, m)."""
-        s, *memory = self.start(source)
+        s, annotations, keys, real = self.start(source)
         y = self.target_embedding(words)  # (b, t, e)
-        projected = self.decoder.inputs(y)  # (b, t, 3n)
-        states, contexts = [], []
-        for step in range(words.shape[1]):
-            c, _ = self.attend(s, *memory)  # (b, 2n)
-            states.append(s)
-            contexts.append(c)
-            s = self.decoder(projected[:, step] + self.context(c), s)
-        return self._deep_output(torch.stack(states, 1), y, torch.stack(contexts, 1))
+        weights = [layer.weight for layer in (self.query, self.energy, self.context)]
+        states, contexts = searching(s, self.decoder.inputs(y), annotations, keys, real, self.decoder, *weights)
+        return self._deep_output(states, y, contexts)
 
     def alignment(self, source: Tensor, words: Tensor) -> Tensor:
         """As `forward`, to the weights of the source's tokens for each of the translation's (b, t, s); figure 3."""

@@ -187,7 +187,8 @@ def beam(networks: Sequence[Translator], source: Tensor, how: Decoding) -> list[
     while not _settled(done, scores, how):
         if how.align:
             looked = torch.cat([looked, _alignment(networks, states)[:, None]], dim=1)  # (b w, t, s)
-        logs, states = log_probabilities(networks, words.flatten(), states)  # (b w, v)
+        before = states
+        logs, states = log_probabilities(networks, words.flatten(), before)  # (b w, v)
         v = logs.shape[1]
         ended = done.flatten()
         logs[ended] = -math.inf
@@ -196,7 +197,7 @@ def beam(networks: Sequence[Translator], source: Tensor, how: Decoding) -> list[
         scores, places = totals.topk(w, dim=1)  # each (b, w)
         parents, words = places // v, places % v
         rows = (first_rows + parents).flatten()
-        states = [_rows(state, rows) for state in states]
+        states = [_moved(state, was, rows) for state, was in zip(states, before, strict=True)]
         looked = looked[rows]
         written = torch.cat([written.view(b * w, -1)[rows].view(b, w, -1), words[:, :, None]], dim=2)  # (b, w, t)
         done = done.gather(1, parents) | (words == EOS) | (written.shape[2] >= limits)
@@ -269,6 +270,15 @@ def _settled(done: Tensor, scores: Tensor, how: Decoding) -> bool:
 
 def _rows(state: State, rows: Tensor) -> State:
     return tuple(part.index_select(0, rows) for part in state)
+
+
+def _moved(state: State, before: State, rows: Tensor) -> State:
+    """The rows of a state that go on, from each sentence's own.
+
+    What a step gives back as it was given it, such as what an attention looks at, is the same in all rows of a
+    sentence. It is the largest part of a state, and stays where it lies.
+    """
+    return tuple(part if part is was else part.index_select(0, rows) for part, was in zip(state, before, strict=True))
 
 
 def _hypothesis(row: Sequence[int], score: float, how: Decoding, looked: Tensor | None = None) -> Hypothesis:

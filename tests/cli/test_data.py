@@ -458,6 +458,28 @@ def test_prepare_goes_where_data_lie(tmp_path: Path, dltk: Command, monkeypatch:
     assert answer["samples"] == {"train": 35, "val": 5, "test": 10}
 
 
+def test_prepare_says_which_pairs_these_are_and_how_many_were_left_out(tmp_path: Path, dltk: Command) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for language, word in (("en", "thing"), ("fr", "chose")):
+        records = [
+            f"Package: p{n}\nDescription-md5: {n:032}\nDescription-{language}: {word} {n}\n Of {word} all.\n"
+            for n in range(200)
+        ]
+        (source / f"Translation-{language}").write_text("\n".join(records))
+    (source / "Packages").write_text("Package: p0\n")
+    said = dltk("data", "prepare", "debian_descriptions", "--source", source, "--to", tmp_path / "one")
+    answer = dltk("data", "prepare", "debian_descriptions", "--source", source, "--to", tmp_path / "two", "--json").json
+    counts = answer["samples"]
+    assert sum(counts.values()) == 201  # the sentence that all share is trained on once
+    assert answer["shared"] == {"val": 1, "test": 1}
+    assert said.out.splitlines()[1:] == [
+        "left out of val: 1 pairs of which either side stands in a part before it",
+        "left out of test: 1 pairs of which either side stands in a part before it",
+        f"sha256 of the pairs: {answer['sha256']}",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -1,5 +1,6 @@
 """The gated unit of 2014: its equations, what its gates do at their ends, and where it is torch's."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -75,3 +76,34 @@ def test_runs_in_both_directions_over_padding():
     assert not back[1, 3:].any()
     turned = unit.run(x[1:, :3].flip(1), real[1:, :3])
     torch.testing.assert_close(back[1, :3], turned[0].flip(0))
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_its_gradient_by_hand_is_that_of_the_steps(backwards: bool):
+    unit = drawn()
+    x = torch.randn(3, 5, 3, dtype=torch.float64, requires_grad=True)
+    real = torch.tensor([[True] * 5, [True, True, True, False, False], [False] * 5])
+    weights = torch.randn(3, 5, 4, dtype=torch.float64)
+    h, states = torch.zeros(3, 4, dtype=torch.float64), [torch.empty(0)] * 5
+    for step in reversed(range(5)) if backwards else range(5):
+        h = torch.where(real[:, step, None], unit(unit.inputs(x[:, step]), h), h)
+        states[step] = h
+    over = [x, *unit.parameters()]
+    one_by_one = torch.autograd.grad((weights * torch.stack(states, 1)).sum(), over)
+    at_once = torch.autograd.grad((weights * unit.run(x, real, backwards=backwards)).sum(), over)
+    torch.testing.assert_close(at_once, one_by_one, rtol=0, atol=1e-12)
+
+
+def test_runs_in_16_bits_where_autocast_says_so():
+    unit = drawn(16, 16).float()
+    x, real = torch.randn(2, 6, 16), torch.ones(2, 6, dtype=torch.bool)
+    exact = unit.run(x, real)
+    expected = torch.autograd.grad(exact.square().sum(), list(unit.parameters()))
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = unit.run(x, real)
+    assert rough.dtype == torch.bfloat16
+    torch.testing.assert_close(rough.float(), exact, rtol=0, atol=0.03)
+    found = torch.autograd.grad(rough.float().square().sum(), list(unit.parameters()))
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == torch.float32
+        assert (one - other).norm() < 0.03 * other.norm()

@@ -77,6 +77,47 @@ def test_it_is_its_equations():
     torch.testing.assert_close(found, torch.stack(expected), rtol=0, atol=1e-12)
 
 
+SOURCE = torch.tensor([[4, 5, 6, 7, 3], [8, 9, 3, 0, 0], [0, 0, 0, 0, 0]])  # the last one was damaged
+WORDS = torch.tensor([[2, 5, 6, 3], [2, 4, 7, 8], [2, 2, 2, 2]])
+
+
+def test_the_gradient_of_all_steps_at_once_is_that_of_one_step_after_the_other():
+    net = small()
+    weights = torch.randn(3, 4, 4, dtype=torch.float64)
+    state, readouts = net.start(SOURCE), []
+    for step in range(4):
+        readout, state = net.step(WORDS[:, step], state)
+        readouts.append(readout)
+    parameters = [parameter for name, parameter in net.named_parameters() if not name.startswith("output")]
+    one_by_one = torch.autograd.grad((weights * torch.stack(readouts, 1)).sum(), parameters)
+    at_once = torch.autograd.grad((weights * net.readout(SOURCE, WORDS)).sum(), parameters)
+    torch.testing.assert_close(at_once, one_by_one, rtol=0, atol=1e-12)
+    assert all(gradient.any() for gradient in at_once)
+
+
+def test_its_gradient_in_16_bits_is_no_rougher_than_step_by_step():
+    torch.manual_seed(0)
+    wide = {"embedding_size": 32, "hidden_size": 48, "alignment_size": 40, "maxout_size": 24}
+    net = RNNsearch(**{**SMALL, **wide})
+    parameters = [parameter for name, parameter in net.named_parameters() if not name.startswith("output")]
+    weights = torch.randn(2, 4, 24)
+
+    def gradient(at_once, half):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            state, readouts = net.start(SOURCE[:2]), []
+            for step in range(0 if at_once else 4):
+                readout, state = net.step(WORDS[:2, step], state)
+                readouts.append(readout)
+            found = net.readout(SOURCE[:2], WORDS[:2]) if at_once else torch.stack(readouts, 1)
+        each = torch.autograd.grad((weights * found.float()).sum(), parameters)
+        assert all(one.dtype == torch.float32 for one in each)
+        return torch.cat([one.flatten() for one in each])
+
+    exact = gradient(at_once=True, half=False)
+    off = {at_once: float((gradient(at_once, half=True) - exact).norm() / exact.norm()) for at_once in (True, False)}
+    assert 0 < off[True] < min(0.05, 1.2 * off[False])
+
+
 def test_the_weights_of_a_context_sum_to_one_over_what_is_real():
     net = small()
     source = torch.tensor([[4, 5, 6, 3], [7, 3, 0, 0]])

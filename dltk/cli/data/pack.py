@@ -106,12 +106,17 @@ def report(made: "Packing", to: Path, as_json: bool) -> None:
     """Say what was packed, and what was left out."""
     if as_json:
         bad = [{"key": key, "reason": reason} for key, reason in made.bad]
-        terminal.emit({"set": str(to), "samples": made.samples, "bytes": made.bytes, "left_out": bad})
+        facts = {key: made.set.about[key] for key in ("shared", "sha256") if key in made.set.about}
+        terminal.emit({"set": str(to), "samples": made.samples, "bytes": made.bytes, "left_out": bad, **facts})
         return
     parts = ", ".join(f"{name} {count:,}" for name, count in made.samples.items())
     terminal.say(f"{to}: {parts} samples, {made.bytes / 1e6:,.1f} MB")
     for key, reason in made.bad:
         terminal.say(f"left out {key}: {reason}", "yellow")
+    for part, count in made.set.about.get("shared", {}).items():
+        terminal.say(f"left out of {part}: {count:,} pairs of which either side stands in a part before it")
+    if "sha256" in made.set.about:
+        terminal.say(f"sha256 of the pairs: {made.set.about['sha256']}")
     named = {"images": "shards, folder: {}, image_size: …", "text": "parallel_text, folder: {}"}.get(made.set.kind)
     if named:
         place = to.resolve()

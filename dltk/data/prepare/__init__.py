@@ -82,7 +82,7 @@ SETS = {
     "debian_descriptions": KnownSet(
         module="debian_descriptions",
         what="what Debian's packages are, in English and French, by apt: 50,000 pairs",
-        source="the folder with Translation-en.xz and Translation-fr.xz",
+        source="the folder with Translation-en.xz, Translation-fr.xz and Packages.xz",
         fetches=True,
         languages=("en", "fr"),
     ),

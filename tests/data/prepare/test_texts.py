@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from dltk.data.pack import Packing, Settings
 from dltk.data.prepare import SETS, Origin, cifar10, debian_descriptions, mnist, multi30k, tatoeba, wmt14
 from dltk.data.prepare.archives import Archive
-from dltk.data.prepare.pairs import together
+from dltk.data.prepare.pairs import pack_by_origin, together
 from dltk.data.shards.sets import read_set
 from dltk.errors import DataError
 from tests.data.prepare.conftest import pairs, quiet, samples, served, tar
@@ -315,6 +316,35 @@ def test_groups_do_not_change_with_what_else_there_is() -> None:
     assert list(together([("a", "w"), *few]))[1:] == [one, two, three, four]
 
 
+def test_an_origin_is_in_one_part_and_shared_sentences_are_not_tested(tmp_path: Path) -> None:
+    texts = [(f"o{n}", f"s{n} {k}", f"t{n} {k}") for n in range(300) for k in range(4)]
+    texts += [(f"o{n}", "Of all", f"t{n} of its own") for n in range(300)]  # one source, several translations
+    texts += [(f"o{n}", f"s{n} of its own", " DE tous " if n % 2 else "de Tous") for n in range(300)]
+    texts += [("o0", "same", "same"), ("o0", "", "empty"), *texts[:9]]
+    made = [
+        pack_by_origin(given, tmp_path / name, name="set", about={}, settings=Settings(), progress=quiet)
+        for name, given in (("one", texts), ("two", texts[::-1]))
+    ]
+    found = {part: pairs(tmp_path / "one", part) for part in SPLITS}
+    assert found == {part: pairs(tmp_path / "two", part) for part in SPLITS}
+    assert made[0].set.about == made[1].set.about
+    origins = {part: {source.split()[0] for source, _ in found[part] if source != "Of all"} for part in SPLITS}
+    assert sum(map(len, origins.values())) == len(set().union(*origins.values())) == 300
+    assert all(len(origins[part]) >= least for part, least in (("train", 250), ("val", 5), ("test", 5)))
+    assert len(found["train"]) == 6 * len(origins["train"])
+    for part in ("val", "test"):
+        assert len(found[part]) == 4 * len(origins[part])
+        assert made[0].set.about["shared"][part] == 2 * len(origins[part])
+    written = "".join(sorted("\t".join((part, *one)) + "\n" for part in SPLITS for one in found[part]))
+    assert made[0].set.about["sha256"] == hashlib.sha256(written.encode()).hexdigest()
+    assert made[0].set.about["pairs"] == sum(map(len, found.values()))
+
+
+def test_origins_without_anything_to_train_on_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nothing to train on is in set: 0 pairs of sentences were found"):
+        pack_by_origin([("o", "x", "x")], tmp_path, name="set", about={}, settings=Settings(), progress=quiet)
+
+
 # Debian's descriptions
 
 
@@ -334,6 +364,8 @@ EN = [
     record("c", "3" * 32, "en", "tool", " One paragraph.\n"),
     record("d", "4" * 32, "en", "untranslated", " Nothing.\n"),
     record("e", "5" * 32, "en", "X11", " Same.\n"),
+    record("liba", "6" * 32, "en", "library", " For:\n  - one;\n  - two.\n"),
+    record("other", "6" * 32, "en", "library", " For:\n  - one;\n  - two.\n"),
 ]
 FR = [
     record(
@@ -343,7 +375,18 @@ FR = [
     record("b", "2" * 32, "fr", "petit jeu – données", " Un jeu de deux\n lignes.\n .\n Les données.\n"),
     record("c", "3" * 32, "fr", "outil", " Un paragraphe.\n .\n Et un autre.\n"),
     record("e", "5" * 32, "fr", "X11", " Pareil.\n"),
+    record("liba", "6" * 32, "fr", "bibliothèque⋅C", " Pour :\n  —⋅un ;\n  − deux.\n"),
 ]  # fmt: skip
+PACKAGES = """Package: a
+Version: 1
+
+Package: b
+Source: a (1.2)
+Version: 2
+
+Package: liba
+Source: a
+"""
 DESCRIBED = {
     ("small game", "petit jeu"),
     ("A game of two lines.", "Un jeu de deux lignes."),
@@ -354,12 +397,35 @@ DESCRIBED = {
     ("The data.", "Les données."),
     ("tool", "outil"),  # its paragraphs differ in number
     ("Same.", "Pareil."),  # X11 is its own translation
+    ("library", "bibliothèque C"),  # the mark stands for a space that must not be broken
+    ("For:", "Pour :"),
+    ("one;", "un ;"),
+    ("two.", "deux."),
 }
 
 
-def test_debians_descriptions_from_files(tmp_path: Path) -> None:
+@pytest.fixture
+def trained_on(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
+    """The origins, sentences and translations that are packed; all of them are trained on."""
+    given: list[tuple[str, str, str]] = []
+
+    def pack(texts: Iterable[tuple[str, str, str]], to: Path, **more: object) -> Packing:
+        given.extend(texts)
+        return pack_by_origin((("b", one, other) for _, one, other in given), to, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(debian_descriptions, "pack_by_origin", pack)
+    return given
+
+
+Given = list[tuple[str, str, str]]
+
+
+def test_debians_descriptions_from_files(tmp_path: Path, trained_on: Given) -> None:
     (tmp_path / "Translation-en.xz").write_bytes(lzma.compress("\n".join(EN).encode()))
     (tmp_path / "Translation-fr").write_text("\n".join(FR), encoding="utf-8")
+    with pytest.raises(DataError, match=r"--source: holds no Packages\. Add it, plain, xz, bz2 or gz\."):
+        prepare("debian_descriptions", tmp_path / "out", tmp_path)
+    (tmp_path / "main_Packages").write_text(PACKAGES)
     packing = prepare("debian_descriptions", tmp_path / "out", tmp_path)
     assert every(tmp_path / "out") == DESCRIBED
     assert packing.set.about["pairs"] == len(DESCRIBED)
@@ -368,6 +434,21 @@ def test_debians_descriptions_from_files(tmp_path: Path) -> None:
     (tmp_path / "Translation-en.xz").write_bytes(lzma.compress("\n".join(EN).encode())[:-9])
     with pytest.raises(DataError, match=r"Translation-en\.xz: cannot be read"):
         prepare("debian_descriptions", tmp_path / "cut", tmp_path)
+
+
+def test_debians_descriptions_by_source_package(tmp_path: Path, trained_on: Given) -> None:
+    (tmp_path / "Translation-en").write_text("\n".join(EN), encoding="utf-8")
+    (tmp_path / "Translation-fr").write_text("\n".join(FR), encoding="utf-8")
+    (tmp_path / "Packages.xz").write_bytes(lzma.compress(PACKAGES.encode()))
+    prepare("debian_descriptions", tmp_path / "out", tmp_path)
+    origins = {
+        "small game": {"a"},
+        "small game - data": {"a"},  # package b of source a
+        "tool": {"c"},  # it is not listed: a source of its own
+        "library": {"a", "other"},  # two packages are described alike
+    }
+    for sentence, expected in origins.items():
+        assert {origin for origin, one, _ in trained_on if one == sentence} == expected
 
 
 APT = """#!{python}
@@ -381,6 +462,7 @@ if {fails}:
 for language in ("en", "fr"):
     name = f"mirror_debian_dists_stable_main_i18n_Translation-{{language}}"
     (lists / name).write_bytes(pathlib.Path({folder!r}, language).read_bytes())
+(lists / "mirror_debian_dists_stable_main_binary-amd64_Packages").write_text({packages!r})
 """
 HELPER = """#!{python}
 import pathlib, sys
@@ -396,10 +478,10 @@ def command(path: Path, text: str, **values: object) -> Path:
     return path
 
 
-def test_debians_descriptions_by_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debians_descriptions_by_apt(tmp_path: Path, trained_on: Given, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in for apt writes lists where it is told to."""
     helper = command(tmp_path / "bin" / "apt-helper", HELPER)
-    command(tmp_path / "bin" / "apt-get", APT, fails=False)
+    command(tmp_path / "bin" / "apt-get", APT, fails=False, packages=PACKAGES)
     (tmp_path / "bin" / "en").write_text("\n".join(EN), encoding="utf-8")
     (tmp_path / "bin" / "fr").write_text("\n".join(FR), encoding="utf-8")
     monkeypatch.setattr(debian_descriptions, "CAT", str(helper))
@@ -407,8 +489,8 @@ def test_debians_descriptions_by_apt(tmp_path: Path, monkeypatch: pytest.MonkeyP
     prepare("debian_descriptions", tmp_path / "out")
     assert every(tmp_path / "out") == DESCRIBED
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")) == []
-    command(tmp_path / "bin" / "apt-get", APT, fails=True)
-    with pytest.raises(DataError, match=r"gave no translations into 'en': E: Could not resolve 'mirror'\. Look at"):
+    command(tmp_path / "bin" / "apt-get", APT, fails=True, packages="")
+    with pytest.raises(DataError, match=r"gave no Translation-en: E: Could not resolve 'mirror'\. Look at"):
         prepare("debian_descriptions", tmp_path / "other")
 
 
