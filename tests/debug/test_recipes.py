@@ -46,6 +46,7 @@ def here(request: pytest.FixtureRequest) -> Here:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", RECIPES)
 def test_no_false_fail(name: str, here: Here, checks: Run) -> None:
     findings = checks(*here(name), budget=Budget())
@@ -53,6 +54,7 @@ def test_no_false_fail(name: str, here: Here, checks: Run) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", [name for name in RECIPES if recipe.load(name, check_model=False)["optimizer"]])
 def test_a_rate_1000_times_too_high(name: str, here: Here, checks: Run) -> None:
     rate = recipe.load(name, check_model=False)["optimizer"]["lr"]

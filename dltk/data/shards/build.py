@@ -222,6 +222,8 @@ def _named(member: Member, url: str) -> tuple[str, str]:
     key, extension = split_name(member.name)
     if not extension or not key:
         raise DataError(url, member.name, "has no extension, so nobody knows what it holds", "Name it KEY.EXTENSION.")
+    if key.startswith("/") or ".." in key.split("/"):
+        raise DataError(url, member.name, "leads out of the folder it would be unpacked in", "Pack it by other names.")
     if extension.rpartition(".")[2] in NOT_DECODED:
         what = "is a pickle, which runs commands when it is read"
         raise DataError(url, member.name, what, "Pack it as npy or json.")

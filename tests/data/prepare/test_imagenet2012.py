@@ -288,6 +288,17 @@ def test_shards_that_exist_are_packed_anew_where_pictures_are_resized(tmp_path: 
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["set.json", "train", "val"]
 
 
+def test_a_sample_without_a_picture_is_damaged_in_shards_that_exist(tmp_path: Path) -> None:
+    source = existing(tmp_path / "shards")
+    about = json.dumps({"label": 0, "filename": f"{SORTED[0]}_99.JPEG"}).encode()
+    write_shard(source / "imagenet1k-train-0001.tar", [{"__key__": "99", "cls": b"0", "json": about}])
+    with pytest.raises(DataError, match=r"1 sample\(s\) have no picture; the first is '99' in .*; 0 allowed"):
+        prepare(source, tmp_path / "out")
+    with pytest.raises(DataError, match=r"--max-bad: 1 damaged sample\(s\), 0 allowed; the first is '99'.*no picture"):
+        prepare(source, tmp_path / "small", resize=60)
+    assert prepare(source, tmp_path / "small", resize=60, max_bad=1).samples == {"train": 24, "val": 12}
+
+
 def test_shards_whose_classes_are_numbered_otherwise_or_not_named_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cls: class 1 is n01000000, which is not its place among the sorted WordNet"):
         prepare(existing(tmp_path / "wrong", WNIDS), tmp_path / "out")

@@ -192,6 +192,8 @@ def test_archives_that_are_refused(tmp_path: Path) -> None:
         (apart, "has its files in two places"),
         (archive(tmp_path / "twice.tar", ("a.jpg", b"x"), ("a.jpg", b"y")), "is there twice"),
         (archive(tmp_path / "pickle.tar", *good, ("b.pth", b"x")), "a pickle, which runs commands"),
+        (archive(tmp_path / "up.tar", *good, ("../../b.jpg", b"x")), "leads out of the folder"),
+        (archive(tmp_path / "root.tar", *good, ("/etc/b.jpg", b"x")), "leads out of the folder"),
         (archive(tmp_path / "link.tar", *good, link=tarfile.SYMTYPE), "a symbolic link"),
         (archive(tmp_path / "device.tar", *good, device=tarfile.CHRTYPE), "a device"),
         (archive(tmp_path / "plain.tar", ("README", b"x")), "has no extension"),
