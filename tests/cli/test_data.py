@@ -477,6 +477,7 @@ def test_prepare_says_which_pairs_these_are_and_how_many_were_left_out(tmp_path:
         "left out of val: 1 pairs of which either side stands in a part before it",
         "left out of test: 1 pairs of which either side stands in a part before it",
         f"sha256 of the pairs: {answer['sha256']}",
+        f"Recipes: data_dir={tmp_path}, data: {{name: parallel_text, folder: one}}",
     ]
 
 
