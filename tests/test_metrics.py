@@ -25,9 +25,6 @@ def test_nan_scores_are_wrong_about_everything() -> None:
     assert target_rank(scores, torch.tensor([1, 0, 0])).tolist() == [2, 2, 0]
 
 
-MOSES = "sacremoses is not installed, it comes with the extra dltk[text]"
-
-
 def counted(ours: list[str], theirs: list[str]) -> float:
     """BLEU by its definition: clipped counts of one to four tokens, brevity penalty, no smoothing; in per cent."""
     logarithm = 0.0
@@ -56,7 +53,6 @@ def counted(ours: list[str], theirs: list[str]) -> float:
     ],
 )
 def test_bleu_of_the_papers_by_hand(ours: list[str], theirs: list[str], bleu: float) -> None:
-    pytest.importorskip("sacremoses", reason=MOSES)
     scores, signatures = translation_scores(ours, theirs, "en")
     assert scores["bleu"] == pytest.approx(bleu, abs=1e-3)
     assert scores["bleu"] == pytest.approx(counted(ours, theirs))
@@ -65,7 +61,6 @@ def test_bleu_of_the_papers_by_hand(ours: list[str], theirs: list[str], bleu: fl
 
 
 def test_bleu_of_the_papers_is_of_moses_tokens_and_of_a_corpus() -> None:
-    pytest.importorskip("sacremoses", reason=MOSES)
     written = ["L'eau n'est pas là.", "Il y a <unk> (deux) chats, non ?", "« Non », dit-il à 3.5 % près."]
     right = ["L'eau n'est plus là.", "Il y a trois (deux) chats, oui ?", "« Non », dit-elle à 3.5 % près."]
     split = ["L' eau n' est pas là .", "Il y a <unk> ( deux ) chats , non ?", "« Non » , dit-il à 3.5 % près ."]
@@ -81,7 +76,6 @@ def test_bleu_of_the_papers_is_of_moses_tokens_and_of_a_corpus() -> None:
 
 
 def test_bleu_of_the_papers_has_no_smoothing() -> None:
-    pytest.importorskip("sacremoses", reason=MOSES)
     assert translation_scores(["a b c x e f g"], ["a b c d e f g"], "en")[0]["bleu"] == 0
     assert translation_scores(["a b c x e f g"], ["a b c d e f g"])[0]["bleu"] > 0
 

@@ -140,7 +140,6 @@ def test_several_are_shown_side_by_side(dltk: Command, translator: Trained, lstm
 
 @pytest.mark.usefixtures("signals")
 def test_a_claim_of_the_papers_bleu_is_measured(dltk: Command, tmp_path: Path) -> None:
-    pytest.importorskip("sacremoses", reason="sacremoses is not installed, it comes with the extra dltk[text]")
     claim = "claim={metric: test/bleu, protocol: multibleu_tok=2, value: 50, tolerance: 50, seeds: 1}"
     said = dltk("train", "rnnsearch_number_names", *SMALL, "train.steps=2", "train.validate_every=2", claim,
                 f"runs_dir={tmp_path}")  # fmt: skip

@@ -34,7 +34,9 @@ def index(
         if not is_local(urls[0]):
             raise DataError(urls[0], "--to", "is missing, and the shards are not on this machine", "Give --to FOLDER.")
         to = Path(urls[0]).parent / "index"
-    names = _known_classes(to) if classes is None and replace else None if classes is None else _names(classes)
+    names = None if classes is None else _names(classes)
+    if names is None and replace:
+        names = _known_classes(to)
     halves = Halves()
     with bar("shards", len(urls), as_json) as tell:
         made = build(
