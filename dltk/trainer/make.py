@@ -3,7 +3,8 @@
 import dataclasses
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning
@@ -143,6 +144,7 @@ def bare_trainer(place: Place, **arguments: Any) -> lightning.Trainer:
         **arguments,
     )
     _leave_signals_alone(trainer)
+    _look_at_the_step_once(trainer)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         _skip_empty_hooks(callback)
     return trainer
@@ -180,6 +182,19 @@ def _leave_signals_alone(trainer: lightning.Trainer) -> None:
 
 def _nothing() -> None:
     pass
+
+
+def _look_at_the_step_once(trainer: lightning.Trainer) -> None:
+    """Let Lightning look only once which arguments `training_step` takes: it does so in every step, for 40 microseconds."""
+    loop = trainer.fit_loop.epoch_loop
+    look: Callable[..., OrderedDict[str, Any]] = loop._build_kwargs
+    names: list[str] = []
+
+    def build_kwargs(kwargs: OrderedDict[str, Any], batch: Any, batch_idx: int) -> OrderedDict[str, Any]:
+        names[:] = names or look(kwargs, batch, batch_idx)
+        return OrderedDict(zip(names, (batch, batch_idx), strict=False))  # the step may take the batch alone
+
+    loop._build_kwargs = build_kwargs  # type: ignore[method-assign]
 
 
 def next_validation(data: DataModule, every: int | None, step: int) -> int:

@@ -3,11 +3,12 @@
 Of LeNet-5, and of a linear classifier, which computes so little that what a loop adds is seen, not the machine's drift.
 
 All three read the same batches through the same loader, each in the main thread of a process of its own, as people run
-them. They take turns every few steps, so that the machine's speed drifts for all alike, and are started anew several
-times: where a process's memory happens to lie makes some tenths of a millisecond of LeNet-5's step, for as long as it
-lives. A turn's number is the median of its steps, but for the first, which finds the caches full of another's. The
-table gives the median over the turns, and the interval of the difference within a turn: a bootstrap over the starts
-and, of each, over its turns.
+them. They take turns every half second, so that the machine's speed drifts for all alike, in an order drawn for each
+round, and are started anew several times: where a process's memory happens to lie makes some tenths of a millisecond of
+LeNet-5's step, for as long as it lives. A turn's number is the median of its steps, but for the first ten: they find
+the caches full of another's, and what that costs (1 ms of LeNet-5's second step, 0.2 of the fifth) depends on how much
+there is to bring back, which nobody pays who trains alone. The table gives the median over the turns, and the interval
+of the difference within a round: a bootstrap over the starts and, of each, over its rounds.
 """
 
 import multiprocessing
@@ -30,7 +31,8 @@ from dltk.assemble import build_data, build_task
 from dltk.launch import here
 
 STARTS = 6
-TURNS, WARM, STEPS = 60, 10, 6  # turns of a start, those of them that don't count, steps of a turn
+TURNS, WARM = 18, 3  # turns of a start, and those of them that don't count
+STEPS, SETTLING = 35, 10  # steps of a turn, and those of them that don't count
 ALL = TURNS * STEPS + 1  # steps of a start: what begins after a turn ends it
 EVERY = 50  # steps between log lines
 RECIPES = ["lenet5_mnist5000", "linear_mnist5000"]
@@ -151,10 +153,11 @@ def in_turn(name: str, runs_dir: Path) -> dict[str, NDArray[np.float64]]:
         processes[-1].start()
         other.close()  # so that its death ends the waiting
     began: dict[str, list[list[float]]] = {loop: [] for loop in LOOPS}
+    generator = np.random.default_rng(0)
     for _ in range(TURNS):
-        for loop, end in ends.items():
-            end.send("your turn")
-            began[loop].append(end.recv())
+        for loop in generator.permutation(list(LOOPS)):
+            ends[loop].send("your turn")
+            began[loop].append(ends[loop].recv())
     for end, process in zip(ends.values(), processes, strict=True):
         end.send("your last step")
         process.join()
@@ -176,9 +179,10 @@ def interval(added: NDArray[np.float64]) -> tuple[float, float]:
 @pytest.mark.parametrize("name", RECIPES)
 def test_cost_of_a_step(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # the bar of a terminal
+    monkeypatch.delenv("OMP_NUM_THREADS")  # which keeps the other tests to one thread each
     every = [in_turn(name, tmp_path / str(start)) for start in range(STARTS)]
     took = {loop: np.stack([one[loop] for one in every]) for loop in LOOPS}  # each (STARTS, TURNS, STEPS)
-    medians = {loop: np.median(each[:, WARM:, 1:], axis=2) for loop, each in took.items()}  # each (STARTS, turns)
+    medians = {loop: np.median(each[:, WARM:, SETTLING:], axis=2) for loop, each in took.items()}  # each (STARTS, turns)
     for loop, each in medians.items():
         print(f"\n{loop:16} {np.median(each):7.2f} ms a step", end="")
     for loop in ("bare PyTorch", "bare Lightning"):
