@@ -185,7 +185,7 @@ def _nothing() -> None:
 
 
 def _look_at_the_step_once(trainer: lightning.Trainer) -> None:
-    """Let Lightning look only once which arguments `training_step` takes: it does so in every step, for 40 microseconds."""
+    """Let Lightning look once which arguments `training_step` takes: it does in every step, for 40 microseconds."""
     loop = trainer.fit_loop.epoch_loop
     look: Callable[..., OrderedDict[str, Any]] = loop._build_kwargs
     names: list[str] = []

@@ -182,7 +182,7 @@ def test_cost_of_a_step(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("OMP_NUM_THREADS")  # which keeps the other tests to one thread each
     every = [in_turn(name, tmp_path / str(start)) for start in range(STARTS)]
     took = {loop: np.stack([one[loop] for one in every]) for loop in LOOPS}  # each (STARTS, TURNS, STEPS)
-    medians = {loop: np.median(each[:, WARM:, SETTLING:], axis=2) for loop, each in took.items()}  # each (STARTS, turns)
+    medians = {loop: np.median(each[:, WARM:, SETTLING:], axis=2) for loop, each in took.items()}  # (STARTS, turns)
     for loop, each in medians.items():
         print(f"\n{loop:16} {np.median(each):7.2f} ms a step", end="")
     for loop in ("bare PyTorch", "bare Lightning"):
