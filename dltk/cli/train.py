@@ -73,8 +73,9 @@ def _check(sources: list[str]) -> None:
     """Find the mistakes in a new run before its folder is made, and print what its recipe has to say."""
     from dltk import recipe
     from dltk.launch import here
+    from dltk.launch.opening import is_run
 
-    if here.is_run(sources[0]):
+    if is_run(sources[0]):
         return
     loaded = recipe.load(*sources)
     settings = recipe.resolve_place(loaded.settings)
@@ -86,7 +87,7 @@ def _check(sources: list[str]) -> None:
 
 def _train_seeds(sources: list[str], seeds: int, fork: str | None, extend: bool) -> int:
     """One run after another; a stop or a crash ends the row."""
-    from dltk.launch.here import is_run
+    from dltk.launch.opening import is_run
 
     taken = [text for text in sources if text.startswith(("run=", "train.seed="))]
     if fork or taken or is_run(sources[0]):

@@ -93,13 +93,14 @@ def _tracker(folder: "RunFolder", settings: dict[str, Any]) -> Any:
 
     log = settings["log"]
     more = {key: log[key] for key in ("entity", "group", "tags")}
-    tracker = Tracker(folder, log["wandb"], log["project"], config=settings, warn=_say, **more)
+    tracker = Tracker(folder, log["wandb"], log["project"], config=settings, warn=say, **more)
     if log["wandb"] != "disabled":
-        _say(tracker.note)
+        say(tracker.note)
     return tracker
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Print a line for the person, beside what a program may read."""
     print(line, file=sys.stderr)
 
 

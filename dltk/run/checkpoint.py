@@ -235,6 +235,11 @@ class Checkpoints:
         return [path for _, _, path in sorted(valued)]
 
 
+def step_of(checkpoint: Path | None) -> int:
+    """The step that a checkpoint's name says; 0 without one."""
+    return int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
+
+
 def load_file(path: Path) -> dict[str, Any]:
     """The plain data in one file saved by torch, tensors on the CPU; nothing in it is executed.
 

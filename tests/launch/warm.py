@@ -101,7 +101,7 @@ if __name__ == "__main__":  # a command's data workers import this file too
 
     import dltk.launch.ensemble  # noqa: F401
     from dltk.cli import main
-    from dltk.launch import here, measuring, rank  # noqa: F401
+    from dltk.launch import measuring, processes, rank  # noqa: F401
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the tests' terminal is not for the server
     request = serve()
@@ -109,5 +109,5 @@ if __name__ == "__main__":  # a command's data workers import this file too
         signal.signal(signal.SIGINT, signal.default_int_handler)
         become(request)
         if not request["cold_ranks"]:
-            here._start = ForkedRank
+            processes._start = ForkedRank
         main(request["arguments"])
