@@ -1,6 +1,7 @@
 """`dltk train`: train a recipe, or go on with a run."""
 
 import copy
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from dltk.errors import ExitCode, LaunchError, RecipeError
 
 if TYPE_CHECKING:
     from dltk.data.dataset import Facts
+    from dltk.launch.nodes import Node
+    from dltk.launch.simulation import Simulation
     from dltk.run.claim import Claim, Verdict
     from dltk.run.folder import RunFolder
 
@@ -43,6 +46,15 @@ def train(
     extend: bool = typer.Option(False, "--extend", help="Let a run become longer: train.epochs or train.steps."),
     seeds: int | None = typer.Option(None, min=1, help="Train seeds 0 … N-1, as runs seed-0 …; those done are kept."),
     profile: bool = typer.Option(False, "--profile", help="Trace a few steps, and print what took the time."),
+    simulate: str | None = typer.Option(
+        None, metavar="NODESxPROCESSES", help="Train as so many machines would, on this machine's CPU: 2x4."
+    ),
+    kill: list[str] | None = typer.Option(
+        None, metavar="rank=R@step=S", help="With --simulate: kill a process when it begins a step."
+    ),
+    slow: list[str] | None = typer.Option(
+        None, metavar="rank=R:TIMEms", help="With --simulate: let each step of a process take longer."
+    ),
 ) -> int:
     """Train a recipe to its end, and print the result beside its claim.
 
@@ -60,13 +72,42 @@ def train(
         fork = f"{find_run(parent).path}{at}{step}"
     if profile:
         sources = [*sources, "log.profile=true"]
+    simulated = _simulation(simulate, kill or [], slow or [])
+    if simulated is not None:
+        sources = [*sources, *simulated.settings]
     if seeds is not None:
-        return _train_seeds(sources, seeds, fork, extend)
+        return _train_seeds(sources, seeds, fork, extend, simulated)
     if fork is None:
         _check(sources)
-    folder, changed, code = _train_one(sources, fork, extend)
+    folder, changed, code = _train_one(sources, fork, extend, simulated)
+    if simulated is None:  # else its first machine has concluded
+        _conclude(folder, changed, code)
+    return code
+
+
+@commands.command(hidden=True)
+def node(run: str, changes: list[str] | None = typer.Argument(None, metavar="[KEY=VALUE…]")) -> int:
+    """Take part in a job as one of its machines; which one, the environment tells."""
+    from dltk.launch.nodes import Node, follow
+    from dltk.trainer.signals import Signals
+
+    with Signals(say=False) as signals:
+        here = Node.of_slurm(os.environ)
+        if here.number:
+            return follow(Path(run), here, signals)
+    folder, changed, code = _train_one([run, *(changes or [])], None, False, here)
     _conclude(folder, changed, code)
     return code
+
+
+def _simulation(topology: str | None, kill: list[str], slow: list[str]) -> "Simulation | None":
+    """What --simulate, --kill and --slow ask for."""
+    from dltk.launch.simulation import Simulation
+
+    if topology is None and (kill or slow):
+        option = "--kill" if kill else "--slow"
+        raise LaunchError("", option, "makes a fault of a simulation only", "Add --simulate 2x4.")
+    return None if topology is None else Simulation.read(topology, kill, slow)
 
 
 def _check(sources: list[str]) -> None:
@@ -85,7 +126,7 @@ def _check(sources: list[str]) -> None:
         terminal.note(line)
 
 
-def _train_seeds(sources: list[str], seeds: int, fork: str | None, extend: bool) -> int:
+def _train_seeds(sources: list[str], seeds: int, fork: str | None, extend: bool, simulated: "Simulation | None") -> int:
     """One run after another; a stop or a crash ends the row."""
     from dltk.launch.opening import is_run
 
@@ -95,16 +136,21 @@ def _train_seeds(sources: list[str], seeds: int, fork: str | None, extend: bool)
         raise LaunchError("", "--seeds", f"cannot be combined with '{what}'", "It names the runs seed-0 … itself.")
     _check(sources)
     for seed in range(seeds):
-        folder, changed, code = _train_one([*sources, f"train.seed={seed}", f"run=seed-{seed}"], None, extend)
+        folder, changed, code = _train_one(
+            [*sources, f"train.seed={seed}", f"run=seed-{seed}"], None, extend, simulated
+        )
         if code is not ExitCode.DONE:
             break
     _conclude(folder, changed, code)
     return code
 
 
-def _train_one(sources: list[str], fork: str | None, extend: bool) -> tuple["RunFolder", dict[str, Any], ExitCode]:
+def _train_one(
+    sources: list[str], fork: str | None, extend: bool, how: "Simulation | Node | None" = None
+) -> tuple["RunFolder", dict[str, Any], ExitCode]:
     """The run, what was changed of its place and claim, and how it ended."""
     from dltk.launch import here
+    from dltk.launch.simulation import Simulation
     from dltk.trainer.signals import Signals
 
     with Signals() as signals:  # one that comes while the run is announced is answered by the training
@@ -112,8 +158,10 @@ def _train_one(sources: list[str], fork: str | None, extend: bool) -> tuple["Run
         if folder.status == "done" and not extend:
             terminal.say(f"{folder.path}: is done already; --extend with more train.epochs lengthens it.")
             return folder, changed, ExitCode.DONE
+        if isinstance(how, Simulation):  # its first machine announces the run
+            return folder, changed, how.attempt(folder, signals)
         _announce(folder, changed)
-        return folder, changed, here.attempt(folder, changed, signals)
+        return folder, changed, here.attempt(folder, changed, signals, how)
 
 
 # What it will do
@@ -133,7 +181,9 @@ def _announce(folder: "RunFolder", changed: Mapping[str, Any]) -> None:
     steps = total_steps(settings, facts)
     model = dict(settings["model"])
     name = model.pop("architecture")
-    accelerator, world = devices(settings["launch"])
+    accelerator, local = devices(settings["launch"])
+    nodes = settings["launch"]["nodes"]
+    world, machines = local * nodes, f" on {nodes} machines" if nodes > 1 else ""
     restart = folder.checkpoints.newest()
     begins = f"from step {int(restart.name.removeprefix('step-')):,}" if restart else "from the beginning"
     rows = {
@@ -141,7 +191,8 @@ def _announce(folder: "RunFolder", changed: Mapping[str, Any]) -> None:
         "data": f"{settings['data']['name']}, {_data_text(facts, model.get('num_classes'))}",
         "length": f"{length_text(settings, steps)}, {begins}",
         "batch": batch_text(settings, world),
-        "device": f"{accelerator}, {world} process{'es' if world != 1 else ''}, {settings['train']['precision']}",
+        "device": f"{accelerator}, {world} process{'es' if world != 1 else ''}{machines}, "
+        + settings["train"]["precision"],
         "tracking": f"W&B {settings['log']['wandb']}",
         "run": str(folder.path),
     }

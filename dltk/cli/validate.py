@@ -142,10 +142,10 @@ def total_steps(settings: Mapping[str, Any], facts: "Facts | None") -> int | Non
 
 
 def processes(settings: Mapping[str, Any]) -> int:
-    """Processes that a recipe would start on this machine."""
+    """Processes that a recipe would start, on all machines."""
     from dltk.launch.here import devices
 
-    return devices(settings["launch"])[1]
+    return devices(settings["launch"])[1] * settings["launch"]["nodes"]
 
 
 def length_text(settings: Mapping[str, Any], steps: int | None) -> str:

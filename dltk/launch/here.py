@@ -9,8 +9,9 @@ from typing import Any
 from dltk import recipe
 from dltk.errors import DltkError, ExitCode, LaunchError
 from dltk.launch.forking import forked
+from dltk.launch.nodes import Node, lead
 from dltk.launch.opening import changes, is_run, opened
-from dltk.launch.processes import run_processes
+from dltk.launch.processes import Group, run_processes
 from dltk.launch.rank import say
 from dltk.run.checkpoint import step_of
 from dltk.run.folder import RunFolder
@@ -62,26 +63,36 @@ def open_run(
     return RunFolder.create(runs_dir, wanted.name, wanted.settings, run=name, text=recipe.freeze(wanted)), {}
 
 
-def attempt(folder: RunFolder, changed: Mapping[str, Any] | None = None, signals: Signals | None = None) -> ExitCode:
+def attempt(
+    folder: RunFolder,
+    changed: Mapping[str, Any] | None = None,
+    signals: Signals | None = None,
+    node: Node | None = None,
+) -> ExitCode:
     """One attempt at a run: resume from the newest checkpoint that verifies, train, settle the ledger.
 
     Args:
         folder: the run.
         changed: settings of its place that this attempt changes, by dotted key.
         signals: taken already, by a caller who did slow things before.
+        node: which machine this is, the first of those that train together; None: the only one.
 
     Raises:
-        LaunchError: another process trains this run, or the disk refuses.
+        LaunchError: another process trains this run, the disk refuses, or the run wants more machines.
     """
     with contextlib.nullcontext(signals) if signals else Signals() as taken, folder.lease(say):
-        restart = _prepare(folder)
+        restart = _prepare(folder, node)
         settings = recipe.thaw(folder.path / "recipe.yaml").settings
-        accelerator, world = devices({**settings["launch"], **_launch_changes(changed)})
+        launch = {**settings["launch"], **_launch_changes(changed)}
+        accelerator, local = devices(launch)
+        _require_nodes(folder, launch["nodes"], node)
+        world = local * launch["nodes"]
         number = folder.ledger.begin(
             {
                 "changed": dict(changed or {}),
                 "world_size": world,
                 "accelerator": accelerator,
+                **({"nodes": node.count, "job": node.job} if node else {}),
                 "step": step_of(restart),
             }
         )
@@ -90,8 +101,12 @@ def attempt(folder: RunFolder, changed: Mapping[str, Any] | None = None, signals
         with _settled(folder, number) as end:
             if world == 1:
                 end[:] = _in_place(folder, accelerator, taken, restart)
+            elif node is not None:
+                end[:] = lead(folder, node, accelerator, local, restart, taken)
             else:
-                end[:] = _processes(folder, accelerator, world, taken, restart)
+                command = [sys.executable, "-m", "dltk.launch.rank", str(folder.path)]
+                command += [str(restart)] if restart else []
+                end[:] = run_processes(folder, command, accelerator, Group(local), taken)
     return end[0]
 
 
@@ -141,7 +156,17 @@ def devices(launch: Mapping[str, Any]) -> tuple[str, int]:
     return accelerator, count
 
 
-def _prepare(folder: RunFolder) -> Path | None:
+def _require_nodes(folder: RunFolder, wanted: int, node: Node | None) -> None:
+    """See that as many machines came as the recipe says."""
+    if wanted > 1 and node is None:
+        remedy = f"Submit it to a cluster, or try it on this one: dltk train RUN --simulate {wanted}xPROCESSES."
+        raise LaunchError(folder.path, "launch.nodes", f"{wanted} asked, and this is one machine", remedy)
+    if node is not None and node.count != wanted:
+        what = f"{wanted} asked, and the job has {node.count}"
+        raise LaunchError(folder.path, "launch.nodes", what, f"Submit it again with launch.nodes={node.count}.")
+
+
+def _prepare(folder: RunFolder, node: Node | None) -> Path | None:
     """Settle what an earlier attempt left: choose the checkpoint, move metrics past it away, clear a STOP."""
     restart = folder.checkpoints.newest()
     for warning in folder.checkpoints.warnings:
@@ -151,7 +176,8 @@ def _prepare(folder: RunFolder) -> Path | None:
         what = f"forked from {parent}, and has no sound checkpoint"
         raise LaunchError(folder.path, "", what, "Fork it again, as another run.")
     folder.metrics.rewind(step_of(restart))
-    folder.clear_stop()
+    if node is None or (folder.stop_request() or {}).get("job") != node.job:
+        folder.clear_stop()  # else it came while this attempt began
     folder.write_environment({})
     (folder.path / "logs").mkdir(exist_ok=True)
     return restart
@@ -172,10 +198,3 @@ def _in_place(folder: RunFolder, accelerator: str, signals: Signals, restart: Pa
     except NotFiniteError as error:
         say(f"{folder.path}: {error}")
         return ExitCode.CRASHED, str(error)
-
-
-def _processes(
-    folder: RunFolder, accelerator: str, world: int, signals: Signals, restart: Path | None
-) -> tuple[ExitCode, str]:
-    command = [sys.executable, "-m", "dltk.launch.rank", str(folder.path), *([str(restart)] if restart else [])]
-    return run_processes(folder, command, accelerator, world, signals)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dltk import recipe
 from dltk.errors import ExitCode, LaunchError
 from dltk.launch import here, rank
-from dltk.launch.processes import run_processes
+from dltk.launch.processes import Group, run_processes
 from dltk.run.atomic import read_object, replace_file, to_json
 from dltk.run.folder import RunFolder
 from dltk.run.protocol import SINGLE_CROP, Protocol
@@ -187,7 +187,7 @@ def _on_all(asked: Asked, accelerator: str, world: int) -> dict[str, Any]:
         (folder / "logs").mkdir()
         replace_file(folder / QUESTION, asked.to_json())
         command = [sys.executable, "-m", "dltk.launch.measuring", name]
-        code, reason = run_processes(RunFolder(folder), command, accelerator, world, Signals())
+        code, reason = run_processes(RunFolder(folder), command, accelerator, Group(world), Signals())
         answer = read_object(folder / ANSWER)
     if code is not ExitCode.DONE or answer is None:
         raise RuntimeError(f"the evaluation ended with {code.name.lower()} ({int(code)}): {reason}")

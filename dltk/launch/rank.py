@@ -154,7 +154,7 @@ def main(arguments: list[str]) -> int:
         from dltk.run.folder import RunFolder
 
         folder = RunFolder.open(path, token=os.environ["DLTK_LEASE"])
-        set_threads(effective_settings(folder), place.world)
+        set_threads(effective_settings(folder), place.local_world)
         return train(folder, place, signals, restart)
 
     return serve(path, work)
@@ -165,7 +165,7 @@ def serve(path: Path, work: Work) -> int:
     _leave_with(int(os.environ["DLTK_LAUNCHER"]))
     with Signals(say=False) as signals:
         rank = int(os.environ["RANK"])
-        end = _end_of(work, rank, signals)
+        end = _end_of(work, signals)
         token = os.environ["DLTK_LEASE"]
         if not (token and taken(path / "LEASE", token)):  # else another launcher's processes write their ends there
             replace_file(End.path(path, rank), to_json(asdict(end)))
@@ -177,13 +177,13 @@ def serve(path: Path, work: Work) -> int:
     return end.code
 
 
-def _end_of(work: Work, rank: int, signals: Signals) -> End:
+def _end_of(work: Work, signals: Signals) -> End:
     try:
         from dltk.trainer.make import Place
         from dltk.trainer.recorder import NotFiniteError
 
         try:
-            code, reason = work(Place(rank, int(os.environ["WORLD_SIZE"]), os.environ["DLTK_ACCELERATOR"]), signals)
+            code, reason = work(Place.of_environment(os.environ), signals)
         except NotFiniteError as error:
             return End(ExitCode.CRASHED, str(error), time.time())
     except DltkError as error:
@@ -202,12 +202,12 @@ def _close_group() -> None:
         dist.destroy_process_group()
 
 
-def set_threads(settings: dict[str, Any], world: int) -> None:
+def set_threads(settings: dict[str, Any], local: int) -> None:
     """CPU threads of this process: as the recipe says, or its share of the cores it may use."""
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    torch.set_num_threads(settings["launch"]["threads"] or _openmp_threads() or max(1, cores // world))
+    torch.set_num_threads(settings["launch"]["threads"] or _openmp_threads() or max(1, cores // local))
 
 
 def _openmp_threads() -> int:

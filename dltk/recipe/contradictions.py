@@ -41,7 +41,7 @@ RANGES = {
     },
     "checkpoint": {"every_steps": COUNT, "every_minutes": SIZE, "keep_best": SIZE, "keep_last": COUNT},
     "log": {"every_steps": COUNT},
-    "launch": {"devices": COUNT, "threads": COUNT},
+    "launch": {"nodes": COUNT, "devices": COUNT, "threads": COUNT},
     "data": {"workers": SIZE, "max_bad": SIZE, "eval_batch": COUNT, "image_size": COUNT},
     "task": {"std": ABOVE, "auxiliary_weight": SIZE},
     "claim": {"tolerance": SIZE, "seeds": COUNT},
@@ -62,7 +62,7 @@ def contradictions(draft: Draft, settings: Mapping[str, Any]) -> None:
     _ranges(draft, settings)
     _length(draft, settings["train"])
     _fit(draft, settings)
-    _batch(draft, settings["batch"], settings["launch"]["devices"])
+    _batch(draft, settings["batch"], settings["launch"])
     _classes(draft, settings)
     _vocabularies(draft, settings)
     _pixels(draft, settings)
@@ -117,9 +117,10 @@ def _fit(draft: Draft, settings: Mapping[str, Any]) -> None:
         raise draft.error("train.epochs", what, "Set it to 1.")
 
 
-def _batch(draft: Draft, batch: Mapping[str, Any], devices: Any) -> None:
+def _batch(draft: Draft, batch: Mapping[str, Any], launch: Mapping[str, Any]) -> None:
     total, micro, accumulate = batch["global"], batch["micro"], batch["accumulate"]
-    processes = devices if isinstance(devices, int) else 1
+    devices, nodes = launch["devices"], launch["nodes"]
+    processes = devices * nodes if isinstance(devices, int) and isinstance(nodes, int) else 1
     on = f" on {processes} devices" if processes > 1 else ""
     if micro is not None and accumulate is not None:
         what = f"{accumulate} given beside batch.micro {micro} ({draft.place('batch.micro')})"

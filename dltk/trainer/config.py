@@ -68,6 +68,7 @@ class LaunchConfig:
     """Where it runs; never changes the result."""
 
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where there is a device, else CPU
-    devices: int | Literal["auto"] = "auto"  # processes on this machine; auto: all CUDA devices, or one CPU process
+    nodes: int = 1  # machines that train together; a job has as many
+    devices: int | Literal["auto"] = "auto"  # processes on each machine; auto: all CUDA devices, or one CPU process
     strategy: Literal["auto", "ddp"] = "auto"  # auto: ddp when there are several processes
     threads: int | None = None  # CPU threads a process computes with; default: the cores divided by the processes

@@ -18,6 +18,7 @@ from dltk.run.folder import RunFolder
 from dltk.trainer.average import Average
 from dltk.trainer.checkpointing import DirectoryIO, Saving
 from dltk.trainer.config import BatchConfig, CheckpointConfig, LogConfig, TrainConfig
+from dltk.trainer.faults import Faults
 from dltk.trainer.options import Options
 from dltk.trainer.profiling import Profiling
 from dltk.trainer.progress import Display
@@ -36,11 +37,25 @@ class Place:
     rank: int = 0
     world: int = 1
     accelerator: str = "cpu"
+    nodes: int = 1  # machines, with as many processes each
+
+    @classmethod
+    def of_environment(cls, environment: Mapping[str, str]) -> "Place":
+        """As the launcher told this process."""
+        world = int(environment["WORLD_SIZE"])
+        nodes = world // int(environment["LOCAL_WORLD_SIZE"])
+        return cls(int(environment["RANK"]), world, environment["DLTK_ACCELERATOR"], nodes)
+
+    @property
+    def local_world(self) -> int:
+        """Processes on this machine."""
+        return self.world // self.nodes
 
     @property
     def device(self) -> torch.device:
         """The process's device."""
-        return torch.device("cuda", self.rank) if self.accelerator == "cuda" else torch.device("cpu")
+        number = self.rank % self.local_world
+        return torch.device("cuda", number) if self.accelerator == "cuda" else torch.device("cpu")
 
 
 def accumulation(batch: BatchConfig, world: int) -> int:
@@ -99,6 +114,7 @@ def make_trainer(
     checkpoint = section(settings, "checkpoint", CheckpointConfig)
     callbacks = [
         *callbacks_of_others,
+        *Faults.of_environment(os.environ),
         *([Profiling(run.path / "profile", stopwatch, display.say, train.compile)] if log.profile else []),
         stopping,
         Options(),
@@ -132,7 +148,8 @@ def bare_trainer(place: Place, **arguments: Any) -> lightning.Trainer:
     plugins = [*arguments.pop("plugins", []), _Environment()]
     trainer = lightning.Trainer(
         accelerator=place.accelerator,
-        devices=place.world,
+        devices=place.local_world,
+        num_nodes=place.nodes,
         strategy=_strategy(place),
         plugins=plugins,
         logger=False,
@@ -208,7 +225,7 @@ def next_validation(data: DataModule, every: int | None, step: int) -> int:
 
 
 class _Environment(LightningEnvironment):
-    """The launcher has started the processes already, on this machine, with the usual variables."""
+    """The launcher has started the processes already, with the usual variables."""
 
     @property
     def creates_processes_externally(self) -> bool:

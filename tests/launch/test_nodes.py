@@ -1,0 +1,115 @@
+"""Several machines of several processes each, started on this one as a cluster's job would start them."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from dltk.errors import LaunchError
+from dltk.launch.nodes import Node
+from dltk.launch.simulation import Simulation
+from dltk.run.folder import RunFolder
+from dltk.trainer.faults import Faults, Kill, Slow, write
+from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, processes, wait_until
+
+PLAIN = ("model.dropout=0.0", "train.epochs=1", "train.seed=3")
+
+
+def test_what_simulate_reads() -> None:
+    found = Simulation.read("2x4", ["rank=3@step=7"], ["rank=1:200ms"])
+    assert found == Simulation(2, 4, (Kill(3, 7), Slow(1, 200)))
+    assert found.settings == ["launch.nodes=2", "launch.devices=4", "launch.accelerator=cpu"]
+    (callback,) = Faults.of_environment({"DLTK_FAULTS": write(found.faults)})
+    assert callback._faults == list(found.faults)
+    assert Faults.of_environment({}) == []
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    (("2by4", [], []), "--simulate: '2by4' cannot be read. Write 2x4"),
+    (("0x2", [], []), "'0x2' cannot be read"),
+    (("2x2", ["rank=4@step=1"], []), "there is no rank 4 among 4 processes. Ranks go from 0 to 3."),
+    (("2x2", ["rank=1"], []), "--kill: 'rank=1' cannot be read. Write rank=3@step=7."),
+    (("2x2", [], ["rank=1:2s"]), "--slow: 'rank=1:2s' cannot be read. Write rank=1:200ms."),
+])  # fmt: skip
+def test_what_simulate_refuses(given: tuple[str, list[str], list[str]], said: str) -> None:
+    with pytest.raises(LaunchError, match=said):
+        Simulation.read(*given)
+
+
+def test_the_machine_of_a_slurm_task() -> None:
+    said = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "2"}
+    assert Node.of_slurm({**said, "SLURMD_NODENAME": "n2"}) == Node(1, 2, "slurm 7.0", "n2")
+    assert Node.of_slurm({**said, "SLURM_RESTART_COUNT": "3"}).job == "slurm 7.3"
+    with pytest.raises(LaunchError, match=r"4 tasks on 2 nodes.*--ntasks-per-node=1"):
+        Node.of_slurm({**said, "SLURM_STEP_NUM_TASKS": "4"})
+    with pytest.raises(LaunchError, match=r"'SLURM_STEP_NUM_TASKS' is missing or wrong\. It is started by"):
+        Node.of_slurm({})
+
+
+def test_faults_and_machines_are_asked_for_as_a_whole(workshop: Workshop) -> None:
+    said = workshop.dltk("train", "small.yaml", "--kill", "rank=0@step=1", expect=2)
+    assert said.err == "--kill: makes a fault of a simulation only. Add --simulate 2x4.\n"
+    said = workshop.dltk("train", "small.yaml", "run=alone", "launch.nodes=2", expect=2)
+    assert "launch.nodes: 2 asked, and this is one machine. Submit it to a cluster" in said.err
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(400)
+def test_two_machines_train_as_one_process_does(workshop: Workshop) -> None:
+    alone = workshop.train("one", *PLAIN)
+    said = workshop.dltk("train", "small.yaml", "run=two", *PLAIN, "--simulate", "2x2", "--slow", "rank=3:5ms")
+    assert "4 processes on 2 machines" in said.out
+    assert said.out.count("test/top1_error") == 1, "the table, once"
+    run = workshop.run("two")
+    assert curve(run, "data/digest") == curve(alone, "data/digest")
+    for metric in ("train/loss", "val/loss"):
+        assert curve(run, metric) == pytest.approx(curve(alone, metric), rel=1e-5)
+    (attempt,) = RunFolder.open(run).ledger.attempts()
+    assert (attempt["world_size"], attempt["nodes"], attempt["exit_code"]) == (4, 2, 0)
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+def test_a_process_of_either_machine_dies(workshop: Workshop) -> None:
+    workshop.dltk("train", "small.yaml", "run=whole", *PLAIN, "--simulate", "2x1")
+    for rank in (0, 1):
+        fault = ("--kill", f"rank={rank}@step=20")
+        said = workshop.dltk("train", "small.yaml", "run=killed", *PLAIN, "--simulate", "2x1", *fault, expect=1)
+        assert f"rank {rank} of 2 failed: signal SIGKILL" in said.err.splitlines()[0]
+        noticed = (workshop.run("killed") / "logs" / "failed.json").stat().st_mtime
+        assert time.time() - noticed < 15, "the others stayed"
+        assert RunFolder.open(workshop.run("killed")).ledger.attempts()[-1]["step"] == 14
+    workshop.dltk("train", "runs/small/killed", "--simulate", "2x1")
+    assert_equal_to_the_bit(final_state(workshop.run("killed")), final_state(workshop.run("whole")))
+    assert curve(workshop.run("killed"), "data/digest") == curve(workshop.run("whole"), "data/digest")
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 85), (signal.SIGINT, 130)])
+def test_all_machines_leave_together(workshop: Workshop, number: int, code: int) -> None:
+    name = f"left-{code}"
+    slow = ("--simulate", "2x1", "--slow", "rank=1:200ms")
+    command = workshop.start("train", "small.yaml", f"run={name}", *PLAIN, "log.every_steps=1", *slow)
+    metrics: Path = workshop.run(name) / "metrics.jsonl"
+    wait_until(lambda: metrics.exists() and metrics.read_text().count("\n") > 2, "some steps", 60, command.kill)
+    command.signal(number)
+    command.end(code)
+    assert RunFolder.open(workshop.run(name)).ledger.attempts()[-1]["exit_code"] == code
+    wait_until(lambda: not launchers(name), "the launchers to leave", 5)
+    workshop.dltk("train", f"runs/small/{name}", "--simulate", "1x2")
+    assert RunFolder.open(workshop.run(name)).status == "done"
+
+
+def launchers(name: str) -> list[int]:
+    """Processes that have a run's folder on their command line."""
+    found = []
+    for pid in processes():
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if any(word.endswith(f"runs/small/{name}") for word in command):
+            found.append(pid)
+    return found
