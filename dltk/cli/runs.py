@@ -123,8 +123,20 @@ def cancel(
     run: str = typer.Argument(help=RUN_HELP),
     why: str = typer.Option("dltk cancel", help="Kept in the ledger."),
 ) -> None:
-    """Ask a training to save and leave at its next step, for good (exit code 130)."""
-    _request(run, why, requeue=False)
+    """Ask a training to save and leave at its next step, for good (exit code 130); take a waiting job away."""
+    if not _taken_away(find_run(run)):
+        _request(run, why, requeue=False)
+
+
+def _taken_away(run: "RunFolder") -> bool:
+    """Take jobs of a run that wait in a cluster's queue out of it; whether that was all there was to do."""
+    from dltk.launch import slurm
+
+    waiting = [job for job in slurm.jobs_of(run) if slurm.state(job).get("JobState") == "PENDING"]
+    for job in waiting:
+        slurm.cancel(job)
+        terminal.say(f"{run.path}: job {job} waited in the queue, and is cancelled")
+    return bool(waiting) and run.status != "running"
 
 
 def _request(text: str, why: str, requeue: bool) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 NAMING = ("model", "task", "data", "data.augment", "optimizer", "schedule")  # sections that name a thing
-SECTIONS = (*NAMING, "batch", "train", "checkpoint", "log", "launch", "claim")
+SECTIONS = (*NAMING, "batch", "train", "checkpoint", "log", "launch", "site", "claim")
 
 
 @commands.command(

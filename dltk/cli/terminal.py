@@ -40,6 +40,13 @@ def say(line: object = "", style: str | None = None) -> None:
     console().print(Text(plain(line), style=style or ""), soft_wrap=True)
 
 
+def write(text: str) -> None:
+    """Print text of several lines, without what would steer the terminal."""
+    kept = (c if c.isprintable() or c in "\n\t" else "" if c == "\r" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    sys.stdout.write("".join(kept))
+    sys.stdout.flush()
+
+
 def note(line: object) -> None:
     """Print one line beside the output proper: to standard error."""
     print(plain(line), file=sys.stderr, flush=True)

@@ -48,7 +48,7 @@ __all__ = [
 
 # Settings that cannot change the result: where and how often, not what. A section's name stands for all of it.
 HARMLESS = (
-    *("format", "name", "run", "runs_dir", "data_dir", "log", "launch", "claim"),
+    *("format", "name", "run", "runs_dir", "data_dir", "log", "launch", "site", "claim"),
     *("data.workers", "data.cache", "data.cache_gb", "data.allow_pipe", "data.max_bad"),
     *("batch.micro", "batch.accumulate"),
     *("checkpoint.every_steps", "checkpoint.every_minutes", "checkpoint.keep_best", "checkpoint.keep_last"),

@@ -47,6 +47,7 @@ FIXED = {
     "checkpoint": "dltk.trainer.config:CheckpointConfig",
     "log": "dltk.trainer.config:LogConfig",
     "launch": "dltk.trainer.config:LaunchConfig",
+    "site": "dltk.trainer.config:SiteConfig",
     "claim": "dltk.run.claim:Claim",
 }
 TOP = f"{__name__}:RecipeConfig"

@@ -42,6 +42,7 @@ RANGES = {
     "checkpoint": {"every_steps": COUNT, "every_minutes": SIZE, "keep_best": SIZE, "keep_last": COUNT},
     "log": {"every_steps": COUNT},
     "launch": {"nodes": COUNT, "devices": COUNT, "threads": COUNT},
+    "site": {"cpus": COUNT, "notice": SIZE},
     "data": {"workers": SIZE, "max_bad": SIZE, "eval_batch": COUNT, "image_size": COUNT},
     "task": {"std": ABOVE, "auxiliary_weight": SIZE},
     "claim": {"tolerance": SIZE, "seeds": COUNT},

@@ -1,47 +1,12 @@
 """Types of settings: what a value must be, in typing's own forms over plain Python types, and the words for them."""
 
-import re
 import types
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, Literal, Union, get_args, get_origin
 
 from dltk.recipe.yaml12 import flow, scalar
-
-_CLOCK = re.compile(r"((?P<d>\d+)-)?(?P<h>\d+):(?P<m>\d\d):(?P<s>\d\d)\Z", re.ASCII)
-_DAYS = re.compile(r"(?P<d>\d+)-(?P<h>\d+)(:(?P<m>\d\d))?\Z", re.ASCII)
-_UNITS = re.compile("".join(rf"((?P<{unit}>\d+(\.\d+)?){unit})?" for unit in "dhms") + r"\Z", re.ASCII)
-_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-
-
-class Duration(str):
-    """A length of time as text: `24:00:00`, `2-12:00` (days-hours:minutes, as Slurm writes it), `90m`, `1h30m`.
-
-    `1:30` is refused, for it is minutes and seconds to Slurm and hours and minutes to most readers; so is a bare
-    number.
-
-    Raises:
-        ValueError: the text is none of these.
-    """
-
-    __slots__ = ()
-
-    def __new__(cls, text: str) -> "Duration":
-        """The text, once it is known to be a duration."""
-        _seconds(text)
-        return super().__new__(cls, text)
-
-    @property
-    def seconds(self) -> float:
-        """Its length in seconds."""
-        return _seconds(self)
-
-
-def _seconds(text: str) -> float:
-    found = _CLOCK.match(text) or _DAYS.match(text) or (text and _UNITS.match(text))
-    if not found:
-        raise ValueError(f"{text!r} is no duration")
-    return float(sum(float(number) * _SECONDS[unit] for unit, number in found.groupdict().items() if number))
+from dltk.run.duration import Duration
 
 
 def arms(kind: Any) -> tuple[Any, ...]:

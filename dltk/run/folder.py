@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dltk.errors import ExitCode, LaunchError
-from dltk.run.atomic import from_json, read_object, refusing, replace_file, sync_folder, to_json, write_beside
+from dltk.run.atomic import Lines, from_json, read_object, refusing, replace_file, sync_folder, to_json, write_beside
 from dltk.run.lease import Lease, holder, require
 from dltk.run.ledger import Ledger, clock_text
 from dltk.run.metrics_log import MetricsLog
@@ -32,7 +32,8 @@ class RunFolder:
     """One logical training on the disk, over any number of attempts. Make one with `create` or `open`.
 
     Files: `run.json` (format, name, parent), `recipe.yaml`, `environment.json`, `data.json` (index), `metrics.jsonl`,
-    `summary.json`, `ledger.jsonl`, `LEASE`, `STOP`, and the folders `checkpoints`, `predictions`, `wandb`.
+    `summary.json`, `ledger.jsonl`, `jobs.jsonl`, `LEASE`, `STOP`, and the folders `checkpoints`, `predictions`, `wandb`
+    and `jobs` (scripts and code that were submitted).
     """
 
     def __init__(self, path: Path, token: str = "") -> None:
@@ -219,6 +220,15 @@ class RunFolder:
         """Takes an answered request away."""
         with refusing(self.path / "STOP", "cannot remove"):
             (self.path / "STOP").unlink(missing_ok=True)
+
+    def note_job(self, on: str, job: str, script: str) -> None:
+        """Keeps as what the run was submitted, in `jobs.jsonl`."""
+        line = {"on": on, "id": job, "script": script, "time": clock_text(time.time())}
+        Lines(self.path / "jobs.jsonl").append(to_json(line))
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """As what the run was submitted: `on` (slurm), `id`, `script`, `time`, the last one last."""
+        return list(Lines(self.path / "jobs.jsonl").objects())
 
     def write_environment(self, extra: dict[str, Any] | None = None) -> None:
         """Writes `environment.json` (and `environment.diff`), or, where a later attempt's differ, numbered ones."""

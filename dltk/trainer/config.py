@@ -7,6 +7,8 @@ recipe can be checked quickly; the comment behind a field is its help text.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dltk.run.duration import Duration
+
 
 @dataclass(frozen=True, kw_only=True)
 class BatchConfig:
@@ -72,3 +74,24 @@ class LaunchConfig:
     devices: int | Literal["auto"] = "auto"  # processes on each machine; auto: all CUDA devices, or one CPU process
     strategy: Literal["auto", "ddp"] = "auto"  # auto: ddp when there are several processes
     threads: int | None = None  # CPU threads a process computes with; default: the cores divided by the processes
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteConfig:
+    """How a cluster wants its jobs; stands in an overlay of its own, and never changes the result."""
+
+    account: str | None = None  # who pays
+    partition: str | None = None  # default: the cluster's
+    qos: str | None = None  # quality of service
+    constraint: str | None = None  # features that the nodes must have
+    time: Duration | None = None  # of one job; default: the partition's
+    gres: str = "gpu"  # what the cluster calls its GPUs, such as gpu:a100
+    cpus: int | None = None  # CPUs on each node
+    memory: str | None = None  # on each node, such as 64G
+    notice: int = 120  # seconds before the end of its time at which a job is told to save
+    options: list[str] = field(default_factory=list)  # further options of sbatch, such as --exclusive
+    modules: list[str] = field(default_factory=list)  # loaded before the start
+    environment: dict[str, str] = field(default_factory=dict)  # variables, no secrets: they stand in the job's script
+    python: str | None = None  # the interpreter; default: the one that submits
+    wrapper: list[str] = field(default_factory=list)  # a command that Python runs under, such as a container's
+    local: list[str] = field(default_factory=list)  # folders that every node has of its own: no place for runs

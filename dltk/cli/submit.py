@@ -1,0 +1,248 @@
+"""`dltk submit`, `status`, `logs`: runs on a cluster."""
+
+import importlib.util
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from dltk.cli import terminal
+from dltk.cli.runs import RUN_HELP, find_run, is_run, outline
+from dltk.errors import LaunchError
+
+if TYPE_CHECKING:
+    from dltk.launch.slurm import Job
+    from dltk.recipe import Recipe
+    from dltk.run.folder import RunFolder
+
+commands = typer.Typer()
+LOCAL_DISKS = ("tmpfs", "ramfs")
+
+
+@commands.command(
+    rich_help_panel="Clusters",
+    epilog="Examples:\n\ndltk submit lenet5_digits --on slurm --nodes 2 --dry-run\n\n"
+    "dltk submit alexnet_imagenet2012 --on slurm --site cluster/mysite.yaml --nodes 4 --gpus-per-node 8 "
+    "--time 24:00:00\n\ndltk submit runs/alexnet_imagenet2012/first --time 12:00:00",
+)
+def submit(
+    sources: list[str] = typer.Argument(
+        metavar="RECIPE|RUN [OVERLAY…] [KEY=VALUE…]", help="As dltk train takes them; a run goes on in a new job."
+    ),
+    on: str = typer.Option("slurm", metavar="slurm", help="Which kind of cluster."),
+    site: Path | None = typer.Option(None, help="An overlay that says how the cluster wants its jobs (section site)."),
+    nodes: int | None = typer.Option(None, min=1, help="Machines (launch.nodes)."),
+    gpus_per_node: int | None = typer.Option(None, min=1, help="CUDA devices of each (launch.devices)."),
+    time_limit: str | None = typer.Option(None, "--time", metavar="24:00:00", help="Of one job (site.time)."),
+    seeds: int | None = typer.Option(None, min=2, help="An array of jobs: seeds 0 … N-1, as runs seed-0 …"),
+    chain: int = typer.Option(1, min=1, help="So many jobs, each going on when the one before has left."),
+    dependency: str | None = typer.Option(None, metavar="afterok:123", help="Begin only then, as sbatch takes it."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Print the script, and submit nothing."),
+    test_only: bool = typer.Option(False, "--test-only", help="Let Slurm check the script and say when it could run."),
+) -> None:
+    """Hand a run to a cluster, with a copy of the code as it is now."""
+    from dltk.launch import slurm
+
+    if on != "slurm":
+        raise LaunchError("", "--on", f"there is no '{on}'", "Choices: slurm.")
+    added = _added(site, nodes, gpus_per_node, time_limit)
+    wanted, run = _wanted(sources, added)
+    _require_place(wanted)
+    planned = _job(wanted, _planned(wanted, run, seeds), (Path.cwd(),), dependency)
+    if dry_run:
+        terminal.write(planned.script())
+        return
+    planned.script()  # whose mistakes are found before there is a folder
+    slurm.require_room(planned, wanted.origin)
+    if test_only:
+        terminal.say(_tested(planned))
+        return
+    _submit(wanted, [run] if run is not None else _created(wanted, seeds), dependency, chain)
+
+
+def _added(site: Path | None, nodes: int | None, gpus: int | None, limit: str | None) -> list[Any]:
+    """What the options say, as sources of a recipe."""
+    added: list[Any] = [] if site is None else [str(site)]
+    added += [] if nodes is None else [f"launch.nodes={nodes}"]
+    added += [] if gpus is None else [f"launch.devices={gpus}", "launch.accelerator=cuda"]
+    return added + ([] if limit is None else [f"site.time='{limit}'"])
+
+
+def _wanted(sources: list[str], added: list[Any]) -> "tuple[Recipe, RunFolder | None]":
+    """The checked recipe, and the run that exists already."""
+    from dltk import recipe
+
+    torch_is_here = importlib.util.find_spec("torch") is not None  # a login node may have none
+    if not is_run(sources[0]):
+        return recipe.load(*sources, *added, check_model=torch_is_here), None
+    run = find_run(sources[0])
+    if run.status in ("running", "done"):
+        remedy = "Wait for it, or `dltk stop` it." if run.status == "running" else "Lengthen it: dltk train --extend."
+        raise LaunchError(run.path, "", f"is {run.status}", remedy)
+    return recipe.load(run.path / "recipe.yaml", *sources[1:], *added, check_model=False), run
+
+
+def _require_place(wanted: "Recipe") -> None:
+    """See that every machine of a job sees the run's folder, and how many processes each starts."""
+    launch, place = wanted["launch"], Path(wanted["runs_dir"]).absolute()
+    if launch["devices"] == "auto":
+        what = "the job must say how many processes a machine starts"
+        raise LaunchError("", "launch.devices", what, "Give --gpus-per-node 8, or launch.devices=2 for CPUs.")
+    if launch["accelerator"] == "auto":
+        what = "the login node does not tell what the others have"
+        raise LaunchError("", "launch.accelerator", what, "Give --gpus-per-node, or launch.accelerator=cpu.")
+    if launch["nodes"] == 1:
+        return
+    for folder in wanted["site"]["local"]:
+        if place.is_relative_to(folder):
+            what = f"{place} lies in {folder}, which each machine has of its own"
+            raise LaunchError("", "runs_dir", what, "Choose a folder that all machines share.")
+    if _filesystem(place) in LOCAL_DISKS:
+        what = f"{place} lies in this machine's memory, and the job has {launch['nodes']} machines"
+        raise LaunchError("", "runs_dir", what, "Choose a folder that all machines share.")
+
+
+def _filesystem(path: Path) -> str:
+    """The kind of file system that a path lies in; empty where this system does not tell."""
+    try:
+        mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    except OSError:
+        return ""
+    inside = [(len(fields[1]), fields[2]) for fields in mounts if path.is_relative_to(fields[1])]
+    return max(inside, default=(0, ""))[1]
+
+
+def _planned(wanted: "Recipe", run: "RunFolder | None", seeds: int | None) -> tuple[Path, ...]:
+    """The run folders, which may not be there yet."""
+    if run is not None:
+        return (run.path.absolute(),)
+    folder = Path(wanted["runs_dir"]).absolute() / wanted.name
+    if seeds is not None:
+        return tuple(folder / f"seed-{seed}" for seed in range(seeds))
+    return (folder / (wanted["run"] or "RUN"),)
+
+
+def _created(wanted: "Recipe", seeds: int | None) -> "list[RunFolder]":
+    """The folders of new runs."""
+    from dltk import recipe
+    from dltk.run.folder import RunFolder
+
+    if seeds is None:
+        runs_dir, text = Path(wanted["runs_dir"]).absolute(), recipe.freeze(wanted)
+        return [RunFolder.create(runs_dir, wanted.name, wanted.settings, run=wanted["run"], text=text)]
+    made = []
+    for seed in range(seeds):
+        settings = {**wanted.settings, "run": f"seed-{seed}", "train": {**wanted["train"], "seed": seed}}
+        text = recipe.freeze(recipe.Recipe(wanted.name, settings))
+        runs_dir = Path(settings["runs_dir"]).absolute()
+        made.append(RunFolder.create(runs_dir, wanted.name, settings, run=f"seed-{seed}", text=text))
+    return made
+
+
+def _job(wanted: "Recipe", runs: tuple[Path, ...], code: tuple[Path, ...], dependency: str | None) -> "Job":
+    from dltk.launch.slurm import Job
+
+    settings = tuple(f"launch.{key}={wanted['launch'][key]}" for key in ("nodes", "devices", "accelerator"))
+    return Job(f"dltk-{wanted.name}", runs, code, wanted["launch"], wanted["site"], settings, dependency)
+
+
+def _tested(planned: "Job") -> str:
+    import tempfile
+
+    from dltk.launch import slurm
+
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "train.sbatch"
+        script.write_text(planned.script())
+        return slurm.test(script)
+
+
+def _submit(wanted: "Recipe", runs: "list[RunFolder]", dependency: str | None, chain: int) -> None:
+    """Copy the code, write the script, hand it to Slurm, and say how to follow."""
+    from dltk.launch import slurm
+    from dltk.launch.snapshot import snapshot
+    from dltk.run.atomic import replace_file
+
+    first = runs[0]
+    folder = first.path.absolute() / "jobs" / str(len(first.jobs()) + 1)
+    code = tuple(snapshot(Path.cwd(), folder / "code", terminal.note))
+    paths = tuple(run.path.absolute() for run in runs)
+    for path in paths:
+        (path / "logs").mkdir(exist_ok=True)  # Slurm writes nothing where the folder of its log is missing
+    folder.mkdir(parents=True, exist_ok=True)
+    script = folder / "train.sbatch"
+    replace_file(script, _job(wanted, paths, code, dependency).script())
+    job = ""
+    for _ in range(chain):
+        job = slurm.submit(script, *([f"--dependency=afterany:{job}"] if job else []))
+        for seed, run in enumerate(runs):
+            run.note_job("slurm", f"{job}_{seed}" if len(runs) > 1 else job, str(script))
+        terminal.say(f"submitted as job {job}")
+    for run in runs:
+        terminal.say(run.path)
+    terminal.note(f"Follow it: dltk logs -f {first.path}; dltk status {first.path}")
+
+
+@commands.command(rich_help_panel="Clusters", epilog="Example:\n\ndltk status lenet5_digits/seed-0")
+def status(
+    run: str = typer.Argument(help=RUN_HELP), as_json: bool = typer.Option(False, "--json", help="Print JSON.")
+) -> None:
+    """Where a run stands, and what the cluster says of its job."""
+    from dltk.launch import slurm
+
+    found = find_run(run)
+    jobs = slurm.jobs_of(found)
+    known = slurm.state(jobs[-1]) if jobs else {}
+    said = {**outline(found), "job": jobs[-1] if jobs else None, "state": known.get("JobState")}
+    said |= {"why": known.get("Reason"), "nodes": known.get("NodeList"), "restarts": known.get("Restarts")}
+    said |= {"run_time": known.get("RunTime"), "time_limit": known.get("TimeLimit")}
+    if as_json:
+        terminal.emit(said)
+        return
+    terminal.say(f"{found.path}: {said['status']}, step {said['step']}")
+    if not jobs:
+        terminal.say("It was submitted to no cluster.")
+    elif not known:
+        terminal.say(f"job {said['job']}: no longer known to the cluster")
+    else:
+        times = f"{said['run_time']} of {said['time_limit']}, {said['restarts']} restarts"
+        where = f" on {said['nodes']}" if said["nodes"] not in (None, "", "(null)") else ""
+        terminal.say(f"job {said['job']}: {said['state']} ({said['why']}){where}, {times}")
+
+
+@commands.command(rich_help_panel="Clusters", epilog="Example:\n\ndltk logs -f lenet5_digits/seed-0")
+def logs(
+    run: str = typer.Argument(help=RUN_HELP),
+    follow: bool = typer.Option(False, "-f", "--follow", help="Go on until the job has left."),
+    rank: int | None = typer.Option(None, min=0, help="What one process printed, instead of the job."),
+) -> None:
+    """Print what a run's job has printed."""
+    found = find_run(run)
+    name = "slurm-*.out" if rank is None else f"rank-{rank}.log"
+    files = sorted((found.path / "logs").glob(name), key=lambda path: path.stat().st_mtime)
+    if not files and not (follow and found.jobs()):
+        raise LaunchError(found.path, "logs", f"there is no {name}", "Its job has not begun, or it was not submitted.")
+    for text in _lines(found, name, follow):
+        terminal.write(text)
+
+
+def _lines(run: "RunFolder", name: str, follow: bool) -> Iterator[str]:
+    """The newest log's text, piece by piece, until its job has left."""
+    from dltk.launch import slurm
+
+    jobs, place = slurm.jobs_of(run), 0
+    while True:
+        over = not follow or not (jobs and slurm.is_active(slurm.state(jobs[-1])))
+        files = sorted((run.path / "logs").glob(name), key=lambda path: path.stat().st_mtime)
+        if files:
+            with files[-1].open("rb") as file:
+                file.seek(place)
+                data = file.read()
+            place += len(data)
+            if data:
+                yield data.decode(errors="replace")
+        if over:
+            return
+        time.sleep(1)

@@ -1,0 +1,271 @@
+"""Slurm: a job's script from a recipe and a site, its submission, and what Slurm knows of it.
+
+Slurm's own programs do the work; what they print is read by `scontrol -o show`, whose form is the same in all versions.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dltk.errors import LaunchError
+from dltk.recipe.places import shipped
+from dltk.run.duration import Duration
+from dltk.run.folder import RunFolder
+
+_NAME = re.compile(r"[A-Za-z0-9_.:@+,/=-]{1,200}")  # what may stand in a header's line
+_OPTION = re.compile(r"--[a-z][a-z-]*(=[A-Za-z0-9_.:@+,/%*-]{1,200})?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_DEPENDENCY = re.compile(r"[a-z]+(:\d+(_\d+)?)+([,?][a-z]+(:\d+(_\d+)?)+)*")
+_ACTIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked of Slurm for one run, or for one run of each of several seeds.
+
+    Args:
+        name: shown in the queue.
+        runs: their folders; several differ in their last part's number alone: `seed-0`, `seed-1` …
+        code: where its code lies.
+        launch: the recipe's section: nodes, devices, accelerator.
+        site: the recipe's section.
+        settings: `key=value` that the job adds.
+        dependency: as sbatch takes it, such as `afterok:123`.
+    """
+
+    name: str
+    runs: tuple[Path, ...]
+    code: tuple[Path, ...]
+    launch: Mapping[str, Any]
+    site: Mapping[str, Any]
+    settings: tuple[str, ...] = ()
+    dependency: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """The run folder as the script names it, a word of the shell."""
+        if len(self.runs) == 1:
+            return shlex.quote(str(self.runs[0]))
+        return shlex.quote(str(self.runs[0].parent / "seed-")) + '"$SLURM_ARRAY_TASK_ID"'
+
+    def script(self) -> str:
+        """The text for sbatch.
+
+        Raises:
+            LaunchError: a value cannot stand in a script.
+        """
+        site = self.site
+        python = site["python"] or sys.executable
+        values = {
+            "name": _word("name", self.name),
+            "header": "\n".join(f"#SBATCH {line}" for line in self._header()),
+            "notice": str(site["notice"]),
+            "run": self.folder,
+            "code": shlex.quote(":".join(map(str, self.code))),
+            "environment": "\n".join(self._environment()),
+            "srun": "" if site["cpus"] is None else f" --cpus-per-task={site['cpus']}",
+            "python": shlex.join([*site["wrapper"], python]),
+            "settings": shlex.join(self.settings),
+        }
+        text = (shipped() / "slurm" / "train.sbatch").read_text()
+        for key, value in values.items():
+            text = text.replace("{{" + key + "}}", value)
+        return text
+
+    def _header(self) -> list[str]:
+        site, launch = self.site, self.launch
+        logs = self.runs[0] / "logs" / "slurm-%j.out"
+        lines = [f"--job-name={_word('name', self.name)}", f"--nodes={launch['nodes']}"]
+        if len(self.runs) > 1:
+            lines.append(f"--array=0-{len(self.runs) - 1}")
+            logs = self.runs[0].parent / "seed-%a" / "logs" / "slurm-%A_%a.out"
+        lines.append(f"--output={_path(logs)}")
+        for key in ("account", "partition", "qos", "constraint"):
+            if site[key] is not None:
+                lines.append(f"--{key}={_word(f'site.{key}', site[key])}")
+        if site["time"] is not None:
+            lines.append(f"--time={clock(site['time'])}")
+        if launch["accelerator"] == "cuda":
+            lines.append(f"--gres={_word('site.gres', site['gres'])}:{launch['devices']}")
+        if site["cpus"] is not None:
+            lines.append(f"--cpus-per-task={site['cpus']}")
+        if site["memory"] is not None:
+            lines.append(f"--mem={_word('site.memory', site['memory'])}")
+        if self.dependency is not None:
+            if not _DEPENDENCY.fullmatch(self.dependency):
+                raise LaunchError("", "--dependency", f"'{self.dependency}' is none", "Write it as afterok:123.")
+            lines.append(f"--dependency={self.dependency}")
+        for option in site["options"]:
+            if not _OPTION.fullmatch(option):
+                what = f"'{option}' is no option of sbatch"
+                raise LaunchError("", "site.options", what, "Write it as --exclusive or --mail-type=END.")
+            lines.append(option)
+        return lines
+
+    def _environment(self) -> list[str]:
+        lines = [f"module load {shlex.join(self.site['modules'])}"] if self.site["modules"] else []
+        for name, value in self.site["environment"].items():
+            if not _VARIABLE.fullmatch(name):
+                raise LaunchError("", "site.environment", f"'{name}' is no variable's name", "Use letters and _.")
+            lines.append(f"export {name}={shlex.quote(value)}")
+        return lines
+
+
+def clock(text: str) -> str:
+    """A duration as sbatch reads it: days-hours:minutes:seconds."""
+    seconds = round(Duration(text).seconds)
+    days, rest = divmod(seconds, 86400)
+    return f"{days}-{rest // 3600:02}:{rest % 3600 // 60:02}:{rest % 60:02}"
+
+
+def _word(key: str, value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise LaunchError(
+            "", key, f"{value!r} cannot stand in a job's header", "Use letters, digits and _ . : @ + , / =."
+        )
+    return value
+
+
+def _path(path: Path) -> str:
+    text = str(path)
+    if not re.fullmatch(r"[A-Za-z0-9_.:@+,/=%-]+", text):
+        what = f"{text!r} cannot stand in a job's header"
+        raise LaunchError("", "runs_dir", what, "Choose a folder without spaces and special characters.")
+    return text
+
+
+# What the cluster has ----------------------------------------------------------------------------------------------
+
+
+def partition(name: str | None) -> dict[str, str]:
+    """What Slurm knows of a partition, or of its default one, with `Gres`: what its nodes have.
+
+    Raises:
+        LaunchError: there is no Slurm, or no such partition.
+    """
+    every = [_fields(line) for line in _tool("scontrol", "-o", "show", "partition").splitlines() if line.strip()]
+    for found in every:
+        if found.get("PartitionName") == name or (name is None and found.get("Default") == "YES"):
+            found["Gres"] = _tool("sinfo", "-h", "-o", "%G", "-p", found["PartitionName"]).strip()
+            return found
+    names = ", ".join(sorted(one["PartitionName"] for one in every)) or "none"
+    what = "the cluster has no default partition" if name is None else f"the cluster has no partition '{name}'"
+    raise LaunchError("", "site.partition", what, f"There are: {names}.")
+
+
+def require_room(job: Job, origin: Mapping[str, str]) -> None:
+    """Compare a job with the partition that it goes to.
+
+    Args:
+        job: what is asked.
+        origin: where each setting was given.
+
+    Raises:
+        LaunchError: it would be refused, or wait for ever.
+    """
+    found = partition(job.site["partition"])
+    name, nodes, time = found["PartitionName"], job.launch["nodes"], job.site["time"]
+    most = min(int(found["TotalNodes"]), _count(found.get("MaxNodes")))
+    if nodes > most:
+        raise _refusal(origin, "launch.nodes", f"{nodes} asked, partition '{name}' has {most}", f"Set at most {most}.")
+    longest = found.get("MaxTime", "UNLIMITED")
+    if time is not None and longest != "UNLIMITED" and Duration(time).seconds > Duration(longest).seconds:
+        what = f"{time} asked, partition '{name}' allows {longest}"
+        raise _refusal(origin, "site.time", what, f"Set at most {longest}.")
+    if job.launch["accelerator"] == "cuda":
+        wanted, devices = job.site["gres"], job.launch["devices"]
+        has = sum(int(count) for count in re.findall(rf"(?<![\w:]){re.escape(wanted)}(?::\w+)*?:(\d+)", found["Gres"]))
+        if not has:
+            what = f"'{wanted}' asked, the nodes of partition '{name}' have {found['Gres']}"
+            raise _refusal(origin, "site.gres", what, "Name one that they have.")
+        if devices > has:
+            what = f"{devices} asked, a node of partition '{name}' has {has}"
+            raise _refusal(origin, "launch.devices", what, f"Set at most {has}, or raise launch.nodes.")
+
+
+def _refusal(origin: Mapping[str, str], key: str, what: str, remedy: str) -> LaunchError:
+    where = origin.get(key, "default")
+    return LaunchError("" if where == "default" else where, key, what, remedy)
+
+
+def _count(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else sys.maxsize
+
+
+# Jobs --------------------------------------------------------------------------------------------------------------
+
+
+def submit(script: Path, *options: str) -> str:
+    """Hand a script to sbatch; the job's number.
+
+    Raises:
+        LaunchError: Slurm refuses it.
+    """
+    return _tool("sbatch", "--parsable", *options, str(script)).strip().partition(";")[0]
+
+
+def test(script: Path) -> str:
+    """What sbatch says of a script that it only looks at."""
+    answer = _run("sbatch", "--test-only", str(script))
+    if answer.returncode:
+        raise LaunchError(script, "sbatch", _last_line(answer.stderr), "Mend the setting that it names.")
+    return _last_line(answer.stderr)
+
+
+def state(job: str) -> dict[str, str]:
+    """What Slurm knows of a job; nothing of one that it has forgotten."""
+    answer = _run("scontrol", "-o", "show", "job", job)
+    lines = [line for line in answer.stdout.splitlines() if line.strip()]
+    return _fields(lines[0]) if answer.returncode == 0 and lines else {}
+
+
+def is_active(found: Mapping[str, str]) -> bool:
+    """Whether a job waits or runs."""
+    return found.get("JobState") in _ACTIVE
+
+
+def cancel(job: str) -> None:
+    """End a job, or keep it from beginning.
+
+    Raises:
+        LaunchError: Slurm refuses.
+    """
+    _tool("scancel", job)
+
+
+def _fields(line: str) -> dict[str, str]:
+    """`A=1 B=two words C=3`, as scontrol prints it."""
+    found = re.findall(r"(?:^|\s)([A-Za-z][\w:/]*)=(.*?)(?=\s[A-Za-z][\w:/]*=|$)", line)
+    return dict(found)
+
+
+def _tool(*command: str) -> str:
+    answer = _run(*command)
+    if answer.returncode:
+        raise LaunchError("", command[0], _last_line(answer.stderr) or f"failed with {answer.returncode}")
+    return answer.stdout
+
+
+def _run(*command: str) -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    except FileNotFoundError:
+        what = "this machine has no Slurm"
+        raise LaunchError("", command[0], what, "Submit from a login node of the cluster, or with --on here.") from None
+    except subprocess.TimeoutExpired:
+        raise LaunchError("", command[0], "no answer within 60 s", "Try again when the cluster answers.") from None
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return re.sub(r"^\w+: (error: )?", "", lines[-1]) if lines else ""
+
+
+def jobs_of(run: RunFolder) -> Sequence[str]:
+    """The jobs that a run was submitted as, the last one last."""
+    return [str(one["id"]) for one in run.jobs() if one.get("on") == "slurm"]
