@@ -1,0 +1,350 @@
+"""Jobs on a real Slurm of two nodes, started by `slurm_local.py`; and what is refused before there is one."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dltk import recipe
+from dltk.errors import LaunchError
+from dltk.launch import slurm
+from dltk.launch.slurm import Job, clock
+from dltk.launch.snapshot import snapshot
+from dltk.run.folder import RunFolder
+from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, lines, wait_until
+
+HERE = Path(__file__).parent
+CPU = ("launch.accelerator=cpu", "launch.devices=1")
+PLAIN = ("model.dropout=0.0", "train.epochs=2", "train.seed=3")
+
+
+# The script --------------------------------------------------------------------------------------------------------
+
+
+def job(**site: Any) -> Job:
+    launch = {"nodes": 4, "devices": 8, "accelerator": "cuda"}
+    settings = recipe.load("lenet5_digits", {"site": site, "launch": launch}, check_model=False).settings
+    run = Path("/shared/runs/vgg16/first")
+    code = (run / "jobs" / "1" / "code" / "0",)
+    return Job("dltk-vgg16", (run,), code, settings["launch"], settings["site"], ("launch.nodes=4",), "afterok:12")
+
+
+SITE: dict[str, Any] = {
+    "account": "vision", "partition": "a100", "time": "2-12:00", "gres": "gpu:a100", "cpus": 32, "memory": "400G",
+    "modules": ["cuda/13.0"], "environment": {"NCCL_SOCKET_IFNAME": "ib0", "SAID": "two words; more"},
+    "options": ["--exclusive"], "wrapper": ["apptainer", "exec", "image.sif"], "python": "/opt/venv/bin/python",
+}  # fmt: skip
+
+
+def test_the_script_is_the_one_that_was_read(tmp_path: Path) -> None:
+    text = job(**SITE).script()
+    assert text == (HERE / "golden" / "train.sbatch").read_text()
+    assert "{{" not in text
+
+
+def test_an_array_has_a_run_for_each_task() -> None:
+    one = job()
+    runs = tuple(Path(f"/shared/runs/vgg16/seed-{seed}") for seed in range(3))
+    text = Job(one.name, runs, one.code, one.launch, one.site).script()
+    assert "#SBATCH --array=0-2\n" in text
+    assert "#SBATCH --output=/shared/runs/vgg16/seed-%a/logs/slurm-%A_%a.out\n" in text
+    assert 'run=/shared/runs/vgg16/seed-"$SLURM_ARRAY_TASK_ID"\n' in text
+
+
+@pytest.mark.parametrize(("site", "said"), [
+    ({"account": "a\n#SBATCH --uid=0"}, r"site.account: 'a\\n#SBATCH --uid=0' cannot stand in a job's header"),
+    ({"partition": "a b"}, "site.partition: 'a b' cannot stand"),
+    ({"options": ["--wrap=x y"]}, "site.options: '--wrap=x y' is no option of sbatch"),
+    ({"environment": {"A;B": "1"}}, "site.environment: 'A;B' is no variable's name"),
+])  # fmt: skip
+def test_what_cannot_stand_in_a_script(site: dict[str, Any], said: str) -> None:
+    with pytest.raises(LaunchError, match=said):
+        job(**site).script()
+
+
+def test_durations_as_slurm_reads_them() -> None:
+    assert [clock(text) for text in ("24:00:00", "90m", "2-12:00")] == ["1-00:00:00", "0-01:30:00", "2-12:00:00"]
+
+
+def test_a_line_of_scontrol() -> None:
+    found = slurm._fields("JobId=7 JobName=a b UserId=root(0) Command=(null) TRES=cpu=4,node=1 MinMemory=0")
+    assert found == {"JobId": "7", "JobName": "a b", "UserId": "root(0)", "Command": "(null)",
+                     "TRES": "cpu=4,node=1", "MinMemory": "0"}  # fmt: skip
+
+
+# The code ----------------------------------------------------------------------------------------------------------
+
+
+def repository(folder: Path, **files: str) -> Path:
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+    for command in (["init", "-q"], ["add", "-A"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return folder
+
+
+def test_a_job_runs_the_code_as_it_was_submitted(tmp_path: Path) -> None:
+    folder = repository(tmp_path / "mine", net__py="version = 1\n")
+    (folder / "net.py").write_text("version = 2\n")  # not committed
+    (folder / "new.py").write_text("")
+    notes: list[str] = []
+    mine, *_ = snapshot(folder, tmp_path / "code", notes.append)
+    (folder / "net.py").write_text("version = 3\n")
+    assert (mine / "net.py").read_text() == "version = 2\n"
+    assert notes[0].endswith("not tracked by Git, so the job does not have: new.py")
+
+
+@pytest.mark.parametrize("files", [{"__env": "A=1"}, {"key": "-----BEGIN OPENSSH PRIVATE KEY-----\n"}])
+def test_a_secret_is_not_copied(tmp_path: Path, files: dict[str, str]) -> None:
+    folder = repository(tmp_path / "mine", **files)
+    with pytest.raises(LaunchError, match="looks like a secret key"):
+        snapshot(folder, tmp_path / "code", print)
+    assert not (tmp_path / "code").exists()
+
+
+# Refused without a cluster -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (("--on", "pbs", *CPU), "--on: there is no 'pbs'. Choices: slurm."),
+    ((), "launch.devices: the job must say how many processes a machine starts."),
+    (("launch.devices=2",), "launch.accelerator: the login node does not tell what the others have."),
+    (("--time", "1:30", *CPU), "site.time"),
+    (("--site", "site.yaml", *CPU), "site.yaml:1: site.partitoin: no setting 'partitoin' in site. Did you"),
+    (("--nodes", "2", "site.local=[/]", *CPU), "lies in /, which each machine has of its own"),
+    (("--nodes", "2", "runs_dir=/dev/shm/runs", *CPU), "lies in this machine's memory, and the job has 2 machines"),
+    ((*CPU,), "scontrol: this machine has no Slurm"),
+])  # fmt: skip
+def test_mistakes_leave_nothing(workshop: Workshop, arguments: tuple[str, ...], said: str) -> None:
+    (workshop.folder / "site.yaml").write_text("site: {partitoin: main}\n")
+    before = set(workshop.folder.rglob("runs/small/*"))
+    found = workshop.dltk("submit", "small.yaml", *arguments, expect=2, PATH=str(Path(sys.executable).parent))
+    assert said in found.err
+    assert len(found.err.splitlines()) == 1
+    assert set(workshop.folder.rglob("runs/small/*")) == before
+
+
+def test_a_dry_run_needs_no_slurm_and_leaves_nothing(workshop: Workshop) -> None:
+    place = str(Path(sys.executable).parent)
+    found = workshop.dltk("submit", "small.yaml", "run=dry", "--nodes", "2", *CPU, "--dry-run", PATH=place)
+    assert "#SBATCH --nodes=2\n" in found.out
+    assert not workshop.run("dry").exists()
+
+
+# On a real cluster -------------------------------------------------------------------------------------------------
+
+
+class Cluster:
+    """Slurm on this machine.
+
+    Args:
+        folder: of its files; short, for sockets lie in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.do("start", "--mode", "plain", "--nodes", "2", "--gpus", "2")
+        self.environment = {"SLURM_CONF": str(folder / "etc" / "slurm.conf")}
+
+    def do(self, verb: str, *arguments: str) -> None:
+        command = [sys.executable, str(HERE / "slurm_local.py"), verb, str(self.folder), *arguments]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert answer.returncode == 0, answer.stderr
+
+    def tool(self, *command: str) -> str:
+        environment = {**os.environ, **self.environment}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    def job(self, number: str) -> dict[str, str]:
+        return slurm._fields(self.tool("scontrol", "-o", "show", "job", number))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A missing Slurm fails the tests that need it."""
+    missing = [tool for tool in ("sbatch", "slurmctld", "munged") if shutil.which(tool, path=SBIN) is None]
+    assert not missing, f"no {', '.join(missing)}: apt-get install slurmctld slurmd slurm-client munge"
+    cluster = Cluster(Path(tempfile.mkdtemp(prefix="dltk-slurm-", dir="/tmp")))
+    yield cluster
+    cluster.do("stop", "--purge")
+
+
+SBIN = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+
+
+class Submitted:
+    """A run of the small recipe that was handed to the cluster."""
+
+    def __init__(self, cluster: Cluster, workshop: Workshop, name: str, *arguments: str, slow: int = 0) -> None:
+        self.cluster, self.workshop, self.path = cluster, workshop, workshop.run(name)
+        site = workshop.folder / f"site-{name}.yaml"
+        faults = json.dumps([{"rank": 0, "milliseconds": slow}] if slow else [])
+        site.write_text(f"place: true\nsite:\n  time: 10m\n  environment: {{DLTK_FAULTS: '{faults}'}}\n")
+        given = ("small.yaml", f"run={name}", "--site", site.name, *CPU, *PLAIN, *arguments)
+        said = workshop.dltk("submit", *given, **cluster.environment)
+        found = re.search(r"submitted as job (\d+)", said.out)
+        assert found, said.out
+        self.number = found[1]
+
+    def state(self) -> str:
+        return self.cluster.job(self.number)["JobState"]
+
+    def steps(self, count: int) -> None:
+        """Wait until the run has come so far."""
+        there = lambda: (lines(self.path) or [{"step": 0}])[-1]["step"] >= count  # noqa: E731
+        metrics = self.path / "metrics.jsonl"
+        wait_until(lambda: metrics.exists() and there(), f"step {count}", 120, lambda: print(self.log()))
+
+    def end(self, state: str = "COMPLETED", timeout: float = 200) -> "Submitted":
+        wait_until(lambda: self.state() not in slurm._ACTIVE, f"job {self.number} to end", timeout,
+                   lambda: print(self.log()))  # fmt: skip
+        assert self.state() == state, self.log()
+        return self
+
+    def log(self) -> str:
+        return "\n".join(path.read_text() for path in sorted((self.path / "logs").glob("slurm-*.out")))
+
+    def attempts(self) -> list[dict[str, Any]]:
+        return RunFolder.open(self.path).ledger.attempts()
+
+
+@pytest.fixture(scope="module")
+def whole(cluster: Cluster, workshop: Workshop) -> Path:
+    """The run on two machines that nothing interrupts."""
+    return Submitted(cluster, workshop, "slurm-whole", "--nodes", "2").end().path
+
+
+def assert_as_whole(run: Path, whole: Path) -> None:
+    assert_equal_to_the_bit(final_state(run), final_state(whole))
+    for metric in ("train/loss", "data/digest", "val/top1_error"):
+        assert curve(run, metric) == curve(whole, metric)
+    steps = [line["step"] for line in lines(run)]
+    assert steps == sorted(set(steps))
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(400)
+def test_two_machines_train_as_this_one_does(whole: Path, workshop: Workshop) -> None:
+    alone = workshop.train("slurm-alone", *PLAIN)
+    assert curve(whole, "data/digest") == curve(alone, "data/digest")
+    assert curve(whole, "train/loss") == pytest.approx(curve(alone, "train/loss"), rel=1e-5)
+    (attempt,) = RunFolder.open(whole).ledger.attempts()
+    assert (attempt["nodes"], attempt["world_size"], attempt["exit_code"]) == (2, 2, 0)
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+def test_a_job_that_is_told_to_save_comes_back(cluster: Cluster, workshop: Workshop, whole: Path) -> None:
+    """First while Python starts, then as Slurm does it before the end of the time, then the steps themselves."""
+    run = Submitted(cluster, workshop, "slurm-back", "--nodes", "2", "log.every_steps=1", slow=40)
+    wait_until(lambda: run.state() == "RUNNING", "the job to begin")
+    cluster.tool("scancel", "--batch", "--signal=USR1", run.number)
+    wait_until(lambda: int(cluster.job(run.number)["Restarts"]) == 1, "the first requeue", 120)
+    run.steps(10)
+    cluster.tool("scancel", "--batch", "--signal=USR1", run.number)
+    wait_until(lambda: int(cluster.job(run.number)["Restarts"]) == 2, "the second requeue", 120)
+    run.steps(lines(run.path)[-1]["step"] + 10)
+    cluster.tool("scancel", "--signal=USR1", run.number)
+    run.end()
+    assert cluster.job(run.number)["Restarts"] == "3"
+    reasons = [attempt["reason"] for attempt in run.attempts()]
+    assert reasons == [*["asked to stop by slurm: the end of the time of the job"] * 2, "SIGUSR1", "done"]
+    assert_equal_to_the_bit(final_state(run.path), final_state(whole))
+    assert set(curve(whole, "data/digest").items()) <= set(curve(run.path, "data/digest").items())
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(400)
+def test_a_crash_and_a_cancelled_job_stay_away(cluster: Cluster, workshop: Workshop) -> None:
+    crash = Submitted(
+        cluster, workshop, "slurm-crash", "optimizer.lr=1e30", "schedule.name=constant", "schedule.warmup=null"
+    )
+    cancelled = Submitted(cluster, workshop, "slurm-cancelled", "--nodes", "2", "log.every_steps=1", slow=100)
+    crash.end("FAILED")
+    cancelled.steps(3)
+    cluster.tool("scancel", cancelled.number)
+    cancelled.end("CANCELLED")
+    ended = Submitted(cluster, workshop, "slurm-ended", "log.every_steps=1", slow=100)
+    ended.steps(3)
+    workshop.dltk("cancel", "small/slurm-ended", **cluster.environment)
+    ended.end("FAILED")
+    time.sleep(2)
+    assert [cluster.job(one.number)["Restarts"] for one in (crash, cancelled, ended)] == ["0", "0", "0"]
+    assert "was nan" in crash.attempts()[0]["reason"] or "not finite" in crash.attempts()[0]["reason"]
+    assert ended.attempts()[0]["exit_code"] == 130
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(400)
+def test_a_node_is_lost(cluster: Cluster, workshop: Workshop, whole: Path) -> None:
+    run = Submitted(cluster, workshop, "slurm-lost", "--nodes", "2", "log.every_steps=1", slow=40)
+    run.steps(10)
+    node = cluster.tool("scontrol", "show", "hostnames", cluster.job(run.number)["NodeList"]).split()[1]
+    cluster.tool("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    wait_until(lambda: int(cluster.job(run.number)["Restarts"]) == 1, "the requeue", 60)
+    run.end()
+    assert_equal_to_the_bit(final_state(run.path), final_state(whole))
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(400)
+def test_an_array_of_seeds(cluster: Cluster, workshop: Workshop) -> None:
+    said = workshop.dltk("submit", "small.yaml", "runs_dir=array", "--seeds", "2", "train.epochs=1", *CPU,
+                         **cluster.environment)  # fmt: skip
+    number = re.search(r"submitted as job (\d+)", said.out)
+    assert number
+    runs = [workshop.folder / "array" / "small" / f"seed-{seed}" for seed in range(2)]
+    wait_until(lambda: all(RunFolder.open(run).status == "done" for run in runs), "both seeds", 150)
+    assert [RunFolder.open(run).recipe["train"]["seed"] for run in runs] == [0, 1]
+    assert final_state(runs[0])["weights"].keys() == final_state(runs[1])["weights"].keys()
+    assert (
+        json.loads(workshop.dltk("status", str(runs[1]), "--json", **cluster.environment).out)["job"]
+        == f"{number[1]}_1"
+    )
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(200)
+def test_what_the_cluster_has_not(cluster: Cluster, workshop: Workshop) -> None:
+    def refused(*arguments: str) -> str:
+        return workshop.dltk("submit", "small.yaml", *arguments, expect=2, **cluster.environment).err
+
+    assert "the cluster has no partition 'a100'. There are: debug, main." in refused("site.partition=a100", *CPU)
+    assert "launch.nodes: 3 asked, partition 'main' has 2. Set at most 2." in refused("--nodes", "3", *CPU)
+    assert "site.time: 10m asked, partition 'debug' allows" in refused("site.partition=debug", "--time", "10m", *CPU)
+    assert "launch.devices: 3 asked, a node of partition 'main' has 2." in refused("--gpus-per-node", "3")
+    assert "site.gres: 'tpu' asked, the nodes of partition 'main' have gpu:2" in refused(
+        "--gpus-per-node", "1", "site.gres=tpu"
+    )
+    said = workshop.dltk("submit", "small.yaml", "--nodes", "2", *CPU, "--test-only", **cluster.environment)
+    assert "to start at" in said.out
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(200)
+def test_a_job_that_waits(cluster: Cluster, workshop: Workshop) -> None:
+    first = Submitted(cluster, workshop, "slurm-first", "log.every_steps=1", slow=100)
+    run = Submitted(cluster, workshop, "slurm-waits", "--dependency", f"afterok:{first.number}")
+    said = workshop.dltk("status", "small/slurm-waits", **cluster.environment).out
+    assert "PENDING (Dependency)" in said
+    workshop.dltk("cancel", "small/slurm-waits", **cluster.environment)
+    run.end("CANCELLED")
+    cluster.tool("scancel", first.number)
+    first.end("CANCELLED")
+
+
+def test_an_outer_jobs_variables_mean_nothing(workshop: Workshop) -> None:
+    """In a shell of `salloc` or `srun --pty bash` a training is this machine's own."""
+    outer = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_NODEID": "1", "SLURM_NNODES": "2"}
+    workshop.dltk("train", "small.yaml", "run=outer", "train.epochs=1", **outer)
+    assert RunFolder.open(workshop.run("outer")).status == "done"
