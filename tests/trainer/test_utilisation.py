@@ -161,7 +161,7 @@ def test_the_count_of_a_run(settings: list[str], apart: bool, tmp_path: Path, mo
 @pytest.mark.parametrize("name", ["rnnsearch", "seq2seq"])
 def test_text_is_counted_by_its_batches(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dltk.trainer.make.Utilisation", Watched)
-    sizes = ["model.hidden_size=16", "data.pairs=1500", "batch.tokens=256", "train.epochs=1", "log.every_steps=20"]
+    sizes = ["model.hidden_size=16", "data.pairs=1500", "batch.tokens=256", "train.steps=50", "log.every_steps=20"]
     run = dltk.train(f"{name}_number_names", *sizes, "log.wandb=disabled", f"runs_dir={tmp_path}")
     watched = Watched.last
     assert len(watched.batches) > 2 * utilisation.WATCHED
