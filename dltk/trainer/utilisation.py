@@ -18,7 +18,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,21 +97,28 @@ def _convolution_backward(
     return (needed[0] + needed[1]) * once
 
 
-def _recurrent(inputs: Tensor, *weights: Any, **more: Any) -> int:
-    """A layer of oneDNN's: each token (t, b, e) is multiplied by the weights of its gates, each state by its own."""
-    return 2 * inputs.shape[:-1].numel() * sum(weight.numel() for weight in weights[:2])
+def _layer(inputs: Tensor, *weights: Any, **more: Any) -> int:
+    """A recurrent layer of oneDNN's: tokens (t, b, e) times the weights of inputs, and states times those of states."""
+    return _recurrent(inputs, weights[:2])
 
 
-def _recurrent_backward(inputs: Tensor, *weights: Any, **more: Any) -> int:
-    """The gradients of weights and inputs take as much as the forward pass each."""
-    return 2 * _recurrent(inputs, *weights)
+def _recurrent(inputs: Tensor, weights: Sequence[Tensor], *others: Any, **more: Any) -> int:
+    """Recurrent layers of cuDNN's: each token (t, b, e), or (n, e) where they are packed, passes all matrices."""
+    return 2 * inputs.shape[:-1].numel() * sum(weight.numel() for weight in weights if weight.ndim == 2)
+
+
+def _twice(formula: Callable[..., int]) -> Callable[..., int]:
+    """The way back: gradients of weights and inputs, which take as much as the way forth each."""
+    return lambda *arguments, **more: 2 * formula(*arguments, **more)
 
 
 # What torch has no formula for, or another.
 FORMULAS = {
     torch.ops.aten.convolution_backward: _convolution_backward,
-    torch.ops.aten.mkldnn_rnn_layer: _recurrent,
-    torch.ops.aten.mkldnn_rnn_layer_backward: _recurrent_backward,
+    torch.ops.aten.mkldnn_rnn_layer: _layer,
+    torch.ops.aten.mkldnn_rnn_layer_backward: _twice(_layer),
+    torch.ops.aten._cudnn_rnn: _recurrent,
+    torch.ops.aten._cudnn_rnn_backward: _twice(_recurrent),
 }
 
 

@@ -56,6 +56,14 @@ def test_layers_of_lstm() -> None:
     assert counting.total in (every, every - first)
 
 
+def test_layers_of_lstm_on_another_device_by_their_shapes_alone() -> None:
+    weights = [torch.empty(shape, device="meta") for shape in [(96, 16), (96, 24), (96,), (96,)]]
+    x, h = torch.empty(20, 16, device="meta"), torch.empty(1, 4, 24, device="meta")  # packed tokens, first states
+    with ModelFlops() as counting:
+        torch.ops.aten._cudnn_rnn(x, weights, 4, None, h, h, 2, 24, 0, 1, False, 0.0, True, False, [4] * 5, None)
+    assert counting.total == 20 * 2 * 96 * (16 + 24)
+
+
 def test_what_is_computed_again_is_not_counted() -> None:
     images = torch.rand(2, 3, 32, 32)
     plain, again = (VGG11(num_classes=10, image=[3, 32, 32], narrow=8, recompute=each) for each in (False, True))
