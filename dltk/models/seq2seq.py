@@ -6,6 +6,7 @@ parameters, of which 64 million are recurrent. The sentence is read backwards (s
 The decoder begins with the 8,000 numbers that the encoder ends with: outputs and cells of all layers.
 
 Departs from the paper: torch's LSTM has two vectors of biases that are only ever added; the second stays zero here.
+`first_embeddings` is for narrow forms: 64 numbers of the size of 0.08 tell a layer too little of a token at first.
 """
 
 # Shapes: b sentences, s source tokens, t target tokens, l layers, n cells of a layer, v words of the target vocabulary.
@@ -31,6 +32,7 @@ class Seq2Seq(nn.Module):
         reverse_source: read the sentence from its last token to its first.
         dropout: probability of dropping an output between two layers while training; the paper has none.
         first_weights: all are drawn from U(-x, x), x this number.
+        first_embeddings: those of the embeddings from another one; null: from the same.
 
     Raises:
         ValueError: a setting is impossible.
@@ -47,14 +49,17 @@ class Seq2Seq(nn.Module):
         reverse_source: bool = True,
         dropout: float = 0.0,
         first_weights: float = 0.08,
+        first_embeddings: float | None = None,
     ) -> None:
         super().__init__()
         expect.vocabularies(source_vocab_size, target_vocab_size)
         for key, size in (("embedding_size", embedding_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
             expect.at_least(key, size, 1, "nothing")
         expect.at_least("first_weights", first_weights, 0, "half the width of an interval")
+        expect.at_least("first_embeddings", first_embeddings or 0, 0, "half the width of an interval")
         expect.probability("dropout", dropout)
         self.reverse_source, self.first_weights = reverse_source, first_weights
+        self.first_embeddings = first_weights if first_embeddings is None else first_embeddings
         between = dropout if num_layers > 1 else 0.0
         self.source_embedding = tokens.embedding(source_vocab_size, embedding_size)
         self.target_embedding = tokens.embedding(target_vocab_size, embedding_size)
@@ -66,8 +71,9 @@ class Seq2Seq(nn.Module):
             self.initialise(name, parameter, None)
 
     def initialise(self, name: str, parameter: nn.Parameter, generator: torch.Generator | None) -> None:
-        """Weights and biases from U(-0.08, 0.08), section 3.4; torch's second biases zero."""
-        width = 0.0 if "bias_hh" in name else self.first_weights
+        """Weights and biases from U(-0.08, 0.08), section 3.4, unless other widths are set; second biases are zero."""
+        width = self.first_embeddings if "embedding" in name else self.first_weights
+        width = 0.0 if "bias_hh" in name else width
         nn.init.uniform_(parameter, -width, width, generator=generator)
 
     def forward(self, source: Tensor, words: Tensor) -> Tensor:

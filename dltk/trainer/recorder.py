@@ -87,6 +87,7 @@ class Recorder(Callback):
         self.digest.update(info.places, info.hashes)
         self._recent.append((info.step, info.keys))
         self._keep_loss(outputs, info.step)
+        self.utilisation.add(batch)
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         self.digest.close_batch()

@@ -49,6 +49,15 @@ def test_pairs_are_names_of_one_number_and_its_vocabularies_are_the_training_par
         assert test.lengths[at].tolist() == [len(one["source"]), len(one["target"])]
 
 
+def test_up_to_a_billion() -> None:
+    test = part("test", below=1_000_000_000)
+    assert 500_000_000 < max(int(key) for key in test.keys) < 1_000_000_000
+    longest = test[int(test.lengths[:, 0].argmax())]
+    assert " million, " in test.vocabularies[0].decode(longest["source"].tolist()[:-1])
+    assert longest["reference"].count("million") == 1
+    assert UNK not in longest["target"].tolist()
+
+
 def test_other_languages_and_pieces() -> None:
     german = part("val", source="fr", target="de", tokens="bpe", source_vocab_size=80, target_vocab_size=80)
     assert german[0]["reference"] == num2words(int(german.keys[0]), lang="de")

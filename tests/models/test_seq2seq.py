@@ -1,5 +1,6 @@
 """The network of 2014 against its paper's counts, and against its equations written out."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -60,6 +61,15 @@ def test_only_the_source_is_read_backwards_and_its_padding_stays_behind():
     assert tokens.backwards(source).tolist() == [[3, 6, 5, 4], [3, 7, 0, 0]]
     torch.testing.assert_close(backwards(source, words), forwards(tokens.backwards(source), words))
     assert not torch.allclose(backwards(source, words), forwards(source, words))
+
+
+def test_first_embeddings_have_an_interval_of_their_own():
+    net = Seq2Seq(**SMALL, first_embeddings=2.0)
+    for name, parameter in net.named_parameters():
+        largest = float(parameter.detach().abs().max())
+        assert 1.5 < largest <= 2 if "embedding" in name else largest <= 0.5, name
+    with pytest.raises(ValueError, match=r"first_embeddings is -1\.0, half the width of an interval"):
+        Seq2Seq(**SMALL, first_embeddings=-1.0)
 
 
 def test_first_weights_fill_the_interval_of_the_paper():
