@@ -23,6 +23,7 @@ from dltk.trainer.signals import Signals, blocked
 
 LENGTHS = ("train.epochs", "train.steps")  # what --extend may raise
 GRACE = 10.0  # seconds that the other processes get when one has failed
+SAVING = 300.0  # seconds more, while one of them still writes the checkpoint of an earlier step
 POLL = 0.02  # seconds between two looks at the processes
 
 
@@ -270,7 +271,8 @@ def _wait(folder: RunFolder, ranks: list[subprocess.Popen[bytes]], signals: Sign
             _tell(ranks, told)
         if deadline is None and _failing(folder, ranks):
             deadline = time.monotonic() + GRACE
-        if deadline is not None and time.monotonic() > deadline:
+        late = 0.0 if deadline is None else time.monotonic() - deadline
+        if late > SAVING or (late > 0 and not _saving(folder, ranks)):
             _kill(ranks)
             break
         time.sleep(POLL)
@@ -281,6 +283,12 @@ def _tell(ranks: list[subprocess.Popen[bytes]], number: int | None) -> None:
     for process in ranks:
         if number is not None and process.poll() is None:
             process.send_signal(number)
+
+
+def _saving(folder: RunFolder, ranks: list[subprocess.Popen[bytes]]) -> bool:
+    """Whether a living process has a checkpoint under way."""
+    alive = [process.pid for process in ranks if process.returncode is None]
+    return any(any(folder.checkpoints.path.glob(f".writing-*-{pid}")) for pid in alive)
 
 
 def _failing(folder: RunFolder, ranks: list[subprocess.Popen[bytes]]) -> bool:

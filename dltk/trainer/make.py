@@ -94,8 +94,8 @@ def make_trainer(
         say=display.say,
     )
     accumulate = accumulation(section(settings, "batch", BatchConfig), place.world)
-    io = DirectoryIO(run.checkpoints, accumulate)
     checkpoint = section(settings, "checkpoint", CheckpointConfig)
+    io = DirectoryIO(run, checkpoint, accumulate, display.say)
     callbacks = [
         *callbacks_of_others,
         *([Profiling(run.path / "profile", stopwatch, display.say, train.compile)] if log.profile else []),
