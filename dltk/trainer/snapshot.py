@@ -69,10 +69,10 @@ def _is_plain(tensor: Tensor) -> bool:
 
 def _bytes_of(storage: UntypedStorage) -> Tensor:
     """A whole storage as bytes."""
-    return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)  # type: ignore[call-overload]
+    return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
 
 
 def _like(tensor: Tensor, storage: UntypedStorage) -> Tensor:
     """The same view of another storage."""
     view = torch.empty(0, dtype=tensor.dtype, device=storage.device)
-    return view.set_(storage, tensor.storage_offset(), tensor.shape, tensor.stride())  # type: ignore[call-overload]
+    return view.set_(storage, tensor.storage_offset(), tensor.shape, tensor.stride())
