@@ -27,7 +27,8 @@ def inspect(checkpoints: Checkpoints, path: Path, *, tensors: bool = False) -> d
     Returns:
         `path`, `step`, `epoch`, `samples` (of that epoch), `strategy`, `world_size` (None where the manifest does not
         say), `metrics`, `bytes` on the disk, `damage` (None where it is sound), `parts` (bytes of weights, optimizer,
-        average, other) and, where asked for, `tensors` with name, shape, dtype and bytes; both None where it is damaged.
+        average, other), and, where asked for, `tensors` with name, shape, dtype and bytes. Parts and tensors are None
+        where it is damaged.
     """
     manifest = read_object(path / "manifest.json") or {}
     damage = checkpoints.verify(path)
