@@ -17,7 +17,7 @@ import importlib, json, pkgutil, sys, traceback
 
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"ray", "deepspeed", "s3fs", "gcsfs", "onnx", "onnxscript", "onnxruntime"}:
+        if name.partition(".")[0] in {"ray", "deepspeed", "s3fs", "gcsfs"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Missing())
