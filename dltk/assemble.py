@@ -16,10 +16,11 @@ from dltk.errors import RecipeError
 from dltk.optim import parameter_groups
 from dltk.recipe import arguments_of, resolve, target_of
 from dltk.run.folder import RunFolder
+from dltk.run.reference import find_checkpoint
 from dltk.tasks.task import Procedure, Task, mixed_seed
 from dltk.trainer.config import TrainConfig
 from dltk.trainer.make import section
-from dltk.weights import find_checkpoint, freeze, load_weights, start_from
+from dltk.weights import freeze, load_weights, start_from
 
 Settings = Mapping[str, Any]
 

@@ -13,6 +13,7 @@ from torch import nn
 from dltk.errors import LaunchError, RecipeError
 from dltk.run.checkpoint import load_file
 from dltk.run.folder import RunFolder
+from dltk.run.reference import find_checkpoint
 from dltk.tasks.task import Task
 
 NAMED = 4  # tensors of each kind that a message names
@@ -33,22 +34,6 @@ class Started:
         parts += [f"missing there: {', '.join(self.missing)}"] if self.missing else []
         parts += [f"not used: {', '.join(self.unexpected)}"] if self.unexpected else []
         return "; ".join(parts)
-
-
-def find_checkpoint(folder: RunFolder, which: str) -> Path:
-    """The directory of a run's `best`, `last` or numbered checkpoint."""
-    if which == "best":
-        wanted = folder.recipe["checkpoint"]
-        path = folder.checkpoints.best(wanted["monitor"], wanted["mode"]) or folder.checkpoints.newest()
-    elif which == "last":
-        path = folder.checkpoints.newest()
-    elif which.isdecimal():
-        path = folder.checkpoints.at(int(which))
-    else:
-        raise LaunchError(folder.path, "checkpoint", f"'{which}' is none of best, last or a step")
-    if path is None:
-        raise LaunchError(folder.path, "checkpoint", f"there is no '{which}' checkpoint", "Train the run first.")
-    return path
 
 
 def load_weights(task: Task, state: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from dltk.errors import LaunchError
 from dltk.launch.translations import Sentences, decoding_of, moses_of, own_protocol
 from dltk.run.folder import RunFolder
 from dltk.run.protocol import KINDS, SINGLE_CROP, TRANSLATIONS, Protocol
+from dltk.run.reference import find_checkpoint
 from dltk.tasks.classification import Classification
 from dltk.tasks.protocols import PROTOCOLS, Applied, Situation
 from dltk.tasks.task import Task
@@ -28,7 +29,7 @@ from dltk.tasks.translation import Translation
 from dltk.trainer.config import TrainConfig
 from dltk.trainer.make import Place, bare_trainer, section
 from dltk.trainer.stopping import Stopping
-from dltk.weights import find_checkpoint, load_weights
+from dltk.weights import load_weights
 
 Arrays = dict[str, np.ndarray]  # keys (n,), targets (n,), scores (n, k); of translations see Sentences
 

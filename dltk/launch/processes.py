@@ -18,6 +18,7 @@ from dltk.run.folder import RunFolder
 from dltk.trainer.signals import Signals, blocked
 
 GRACE = 10.0  # seconds that the other processes get when one has failed
+SAVING = 300.0  # seconds more, while one of them still writes the checkpoint of an earlier step
 POLL = 0.02  # seconds between two looks at the processes
 LOOK = 0.5  # seconds between two looks at what other machines say
 
@@ -167,7 +168,8 @@ def _wait(
                 alarm.ring()
         if deadline is None and alarm is not None and alarm.rings():
             deadline = time.monotonic() + GRACE
-        if deadline is not None and time.monotonic() > deadline:
+        late = 0.0 if deadline is None else time.monotonic() - deadline
+        if late > SAVING or (late > 0 and not _saving(folder, ranks)):
             _kill(ranks)
             break
         time.sleep(POLL)
@@ -178,6 +180,12 @@ def _tell(ranks: Mapping[int, "subprocess.Popen[bytes]"], number: int | None) ->
     for process in ranks.values():
         if number is not None and process.poll() is None:
             process.send_signal(number)
+
+
+def _saving(folder: RunFolder, ranks: Mapping[int, "subprocess.Popen[bytes]"]) -> bool:
+    """Whether a living process has a checkpoint under way."""
+    alive = [process.pid for process in ranks.values() if process.returncode is None]
+    return any(any(folder.checkpoints.path.glob(f".writing-*-{pid}")) for pid in alive)
 
 
 def _failing(folder: RunFolder, ranks: Mapping[int, "subprocess.Popen[bytes]"]) -> bool:

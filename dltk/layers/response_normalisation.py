@@ -117,7 +117,9 @@ def _blocks(*all_maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
         laid = [maps.reshape(b, c, h * w) for maps in (first, *others)]
         laid.append(written.view(b, c, h * w))
         length = BLOCK // (c * h * w)
-    return zip(*(maps.split(max(1, length) if _in_cache(first) else maps.shape[0]) for maps in laid), strict=True)
+    if not _in_cache(first):  # split into one block, an exporter could not prove that it is one for every b
+        return iter([tuple(laid)])
+    return zip(*(maps.split(max(1, length)) for maps in laid), strict=True)
 
 
 def _in_cache(maps: Tensor) -> bool:

@@ -52,6 +52,7 @@ HARMLESS = (
     *("data.workers", "data.cache", "data.cache_gb", "data.allow_pipe", "data.max_bad"),
     *("batch.micro", "batch.accumulate"),
     *("checkpoint.every_steps", "checkpoint.every_minutes", "checkpoint.keep_best", "checkpoint.keep_last"),
+    "checkpoint.asynchronous",
 )
 
 

@@ -51,7 +51,7 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def write_whole(handle: int, data: bytes) -> None:
+def write_whole(handle: int, data: bytes | memoryview) -> None:
     """Writes all of data to a file descriptor, however many calls it takes."""
     view = memoryview(data)
     while view:

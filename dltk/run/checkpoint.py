@@ -19,7 +19,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal, cast
 
 from dltk.errors import LaunchError
-from dltk.run.atomic import read_object, refusing, replace_file, sync_folder, to_json
+from dltk.run.atomic import read_object, refusing, replace_file, sync_folder, to_json, write_whole
+from dltk.run.lease import LeaseLost
+from dltk.run.tensors import tensor_bytes
 
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{8,})")
@@ -50,7 +52,13 @@ class Checkpoints:
                     found[int(match[1])] = self.path / entry.name
         return dict(sorted(found.items()))
 
-    def write(self, step: int, state: dict[str, Any], meta: dict[str, Any] | None = None) -> Path:
+    def write(
+        self,
+        step: int,
+        state: dict[str, Any],
+        meta: dict[str, Any] | None = None,
+        permit: Callable[[], None] = lambda: None,
+    ) -> Path:
         """Saves a state under its step and makes it the latest.
 
         A sound checkpoint of this step is kept as it is (it only learns new metrics); a damaged one is moved aside.
@@ -58,7 +66,8 @@ class Checkpoints:
         Args:
             step: optimiser steps done.
             state: tensors and plain Python types, which load without pickle.
-            meta: goes into the manifest: `epoch`, `samples`, `world_size`, `metric` ({name: value}).
+            meta: goes into the manifest: `epoch`, `samples`, `world_size`, `strategy`, `metric` ({name: value}).
+            permit: asked when all is written and nothing published yet; raises where the run has gone to another.
 
         Raises:
             LaunchError: no room, not writable, or something in the state that could not be loaded again. Nothing half
@@ -70,9 +79,10 @@ class Checkpoints:
             self.path.mkdir(parents=True, exist_ok=True)
             self._sweep()
             if target.exists() and self._is_sound(target):
+                permit()
                 self._learn(target, meta.get("metric") or {})
             else:
-                self._make(target, step, state, meta)
+                self._make(target, step, state, meta, permit)
         replace_file(self.path / "LATEST", target.name + "\n")
         return target
 
@@ -150,7 +160,9 @@ class Checkpoints:
             raise LaunchError(path, "manifest.json", "is missing or damaged", "Choose another checkpoint.")
         return found
 
-    def _make(self, target: Path, step: int, state: dict[str, Any], meta: dict[str, Any]) -> None:
+    def _make(
+        self, target: Path, step: int, state: dict[str, Any], meta: dict[str, Any], permit: Callable[[], None]
+    ) -> None:
         self._check_room(state)
         hidden = self.path / f".writing-{target.name}-{os.getpid()}"
         shutil.rmtree(hidden, ignore_errors=True)
@@ -160,9 +172,12 @@ class Checkpoints:
             _refuse_unloadable(hidden / "state.pt", target)
             manifest = {"format": FORMAT, "step": step, **meta, "files": files}
             replace_file(hidden / "manifest.json", to_json(manifest, indent=1) + "\n")
+            permit()
             self._set_aside(target)
             os.rename(hidden, target)
             sync_folder(self.path)
+        except LeaseLost:
+            raise
         except LaunchError as error:
             raise LaunchError(target, error.key, error.what, error.remedy) from error
         finally:
@@ -170,7 +185,7 @@ class Checkpoints:
         self._sound[target] = _signature(target)
 
     def _check_room(self, state: dict[str, Any]) -> None:
-        need, free = _tensor_bytes(state) + _MARGIN, shutil.disk_usage(self.path).free
+        need, free = tensor_bytes(state) + _MARGIN, shutil.disk_usage(self.path).free
         if free < need:
             raise LaunchError(
                 self.path,
@@ -240,8 +255,12 @@ def step_of(checkpoint: Path | None) -> int:
     return int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
 
 
-def load_file(path: Path) -> dict[str, Any]:
+def load_file(path: Path, *, mapped: bool = False) -> dict[str, Any]:
     """The plain data in one file saved by torch, tensors on the CPU; nothing in it is executed.
+
+    Args:
+        path: the file.
+        mapped: leave the tensors' values on the disk until they are looked at.
 
     Raises LaunchError when the file is missing, damaged, or asks for more than tensors and plain Python types.
     """
@@ -250,7 +269,7 @@ def load_file(path: Path) -> dict[str, Any]:
     try:
         with python_warnings.catch_warnings():
             python_warnings.simplefilter("ignore")  # torch's remarks about old formats; what counts is raised
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
     except FileNotFoundError as error:
         raise LaunchError(path, "", "no such file", "Give a file saved by torch, or a run.") from error
     except Exception as error:  # torch raises whatever the bytes provoke
@@ -273,10 +292,13 @@ def _why(error: Exception) -> str:
 
 
 class _HashedFile(io.RawIOBase):
-    """A file for torch.save: counts and hashes what passes, and remembers the disk's first refusal."""
+    """A file for torch.save: counts and hashes what passes, and remembers the disk's first refusal.
+
+    Nothing waits in a buffer of ours: a process forked meanwhile (a data worker) would have it too, and write it again.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.file = path.open("wb")
+        self.file = path.open("wb", buffering=0)
         self.hash = hashlib.sha256()
         self.bytes = 0
         self.error: OSError | None = None
@@ -289,7 +311,7 @@ class _HashedFile(io.RawIOBase):
         if self.error:  # torch goes on to write its zip's end; the refusal is raised after it
             return len(view)
         try:
-            self.file.write(view)
+            write_whole(self.file.fileno(), view)
         except OSError as error:
             self.error = error
             return len(view)
@@ -300,7 +322,6 @@ class _HashedFile(io.RawIOBase):
     def finish(self) -> None:
         try:
             if self.error is None:
-                self.file.flush()
                 os.fsync(self.file.fileno())
         except OSError as error:
             self.error = error
@@ -336,22 +357,6 @@ def _refuse_unloadable(path: Path, target: Path) -> None:
         )
 
 
-def _tensor_bytes(state: dict[str, Any]) -> int:
-    """Bytes of all tensor storages in a state, shared ones once."""
-    sizes: dict[int, int] = {}  # address of a storage -> bytes
-    waiting: list[Any] = [state]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            waiting.extend(value.values())
-        elif isinstance(value, list | tuple):
-            waiting.extend(value)
-        elif hasattr(value, "untyped_storage"):
-            storage = value.untyped_storage()
-            sizes[storage.data_ptr()] = storage.nbytes()
-    return sum(sizes.values())
-
-
 def _damage(path: Path) -> str | None:
     """What is wrong with a checkpoint's folder, or None."""
     damage = _misfit(path)
@@ -385,6 +390,9 @@ def _misfit(path: Path) -> str | None:
         return f"its format {number!r} is newer than this dltk, which reads {FORMAT}"
     if not entries:
         return "its manifest lists no file"
+    step, name = manifest.get("step"), _NAME.fullmatch(path.name)
+    if name and isinstance(step, int) and step != int(name[1]):
+        return f"its manifest is of step {step}"
     for name, size, _ in entries:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             return f"its manifest names a file outside: {name!r}"

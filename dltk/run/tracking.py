@@ -74,7 +74,7 @@ class Tracker:
         self._warn = warn
         self.mode: Mode
         self._folder = run.path / "wandb"
-        self.mode, self.note = _decide(mode)
+        self.mode, self.note = decide(mode)
         if self.mode == "offline":
             self.note += f" {self._upload()} uploads later."
         self._queue: queue.Queue[dict[str, Any]] = queue.Queue(_QUEUE)
@@ -279,7 +279,7 @@ def _identity(path: Path) -> str:
     return made
 
 
-def _decide(asked: str) -> tuple[Mode, str]:
+def decide(asked: str) -> tuple[Mode, str]:
     """What a wish becomes on this machine, and the line that says so."""
     if asked == "auto" and os.environ.get("WANDB_MODE") in ("offline", "disabled"):
         asked = os.environ["WANDB_MODE"]

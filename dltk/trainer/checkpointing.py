@@ -2,35 +2,87 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, Trainer
 from lightning.fabric.plugins import CheckpointIO
 
-from dltk.run.checkpoint import Checkpoints
+from dltk.run.folder import RunFolder
+from dltk.run.host import free_memory
+from dltk.run.tensors import tensor_bytes
 from dltk.tasks.task import Task
+from dltk.trainer.background import Background
 from dltk.trainer.config import CheckpointConfig
 from dltk.trainer.recorder import Recorder
+from dltk.trainer.snapshot import HostBuffers
 from dltk.trainer.stopping import Stopping
+
+MEMORY_SHARE = 0.5  # of the free memory that the copy of a checkpoint may take without being asked for
 
 
 class DirectoryIO(CheckpointIO):
     """Lightning's reading and writing of checkpoints, through the run folder's verified directories.
 
+    A checkpoint is written behind the training's back: copied into host memory that is kept for the next one, then
+    written, published and pruned by a thread. One write is under way at a time; its error comes with the next call.
+
     Args:
-        checkpoints: the run's.
+        run: the run folder.
+        config: what to keep, and whether to write behind the training's back.
         accumulate: micro-batches of a step in this attempt; the attempt that saved may have had others.
+        say: prints one line.
     """
 
-    def __init__(self, checkpoints: Checkpoints, accumulate: int) -> None:
-        self.checkpoints = checkpoints
-        self.accumulate = accumulate
+    def __init__(self, run: RunFolder, config: CheckpointConfig, accumulate: int, say: Callable[[str], None]) -> None:
+        self.run, self.config, self.accumulate, self.say = run, config, accumulate, say
+        self.checkpoints = run.checkpoints
         self.meta: dict[str, Any] = {}  # for the next manifest
+        self._writer = Background("dltk-checkpoint")
+        self._buffers = HostBuffers()
+        self._behind: bool | None = None  # whether a thread writes; decided at the first save
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write and publish one directory; `path` is ignored, the step names it."""
-        self.checkpoints.write(self.meta["step"], checkpoint, self.meta)
+        """Write and publish one directory, or begin to; `path` is ignored, the step names it."""
+        self.finish()
+        if not self._writes_behind(checkpoint):
+            self._publish(checkpoint, self.meta)
+        else:
+            self._writer.start(partial(self._publish, self._buffers.copy(checkpoint), self.meta))
+
+    def check(self) -> None:
+        """Raise the error of a write that has failed; never waits."""
+        self._writer.check()
+
+    def finish(self) -> None:
+        """Wait until the last checkpoint is published. Raises the error that kept it from being so."""
+        self._writer.finish()
+
+    def teardown(self) -> None:
+        """Give the copy's memory back when the training is over."""
+        self.finish()
+        self._buffers.release()
+
+    def _publish(self, checkpoint: dict[str, Any], meta: dict[str, Any]) -> None:
+        self.checkpoints.write(meta["step"], checkpoint, meta, self.run.require_lease)
+        config = self.config
+        self.checkpoints.prune(
+            keep_last=config.keep_last, keep_best=config.keep_best, metric=config.monitor, mode=config.mode
+        )
+
+    def _writes_behind(self, checkpoint: dict[str, Any]) -> bool:
+        if self._behind is None:
+            self._behind = self.config.asynchronous is True
+            if self.config.asynchronous == "auto":
+                need, free = tensor_bytes(checkpoint), free_memory()
+                self._behind = need <= MEMORY_SHARE * free
+                if not self._behind:
+                    self.say(
+                        f"Training waits for each checkpoint to be written: a copy takes {need / 1e9:.1f} GB, and "
+                        f"{free / 1e9:.1f} GB of memory are free. checkpoint.asynchronous=true copies all the same."
+                    )
+        return self._behind
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Verify and read one directory."""
@@ -87,10 +139,10 @@ class Saving(Callback):
         """Save when a step is due; leave when the processes agreed to stop."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
+        self.io.check()
         step = batch["info"].step + 1
         if task.stop_agreed:
-            self.save(trainer, task, step)
-            self.stopping.leave(trainer)
+            self._save_and_leave(trainer, task, step)
         validates_now = batch_idx + 1 == trainer.val_check_batch  # and saves after that
         if not validates_now and (self._step_due(step) or self._minutes_due(trainer, step)):
             self.save(trainer, task, step)
@@ -98,16 +150,27 @@ class Saving(Callback):
     def on_validation_batch_end(self, trainer: Trainer, task: Task, *_: Any) -> None:
         """Save and leave when the processes agreed to stop; the validation is made up for after the restart."""
         if task.stop_agreed and trainer.state.fn == "fit":
-            self.save(trainer, task, task.step)
-            self.stopping.leave(trainer)
+            self._save_and_leave(trainer, task, task.step)
 
     def on_validation_end(self, trainer: Trainer, task: Task) -> None:
         """Save what was just measured, so that the best can be kept."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self.save(trainer, task, task.step)
 
+    def on_train_end(self, trainer: Trainer, task: Task) -> None:
+        """Whatever comes next finds the last checkpoint published, on every process."""
+        self._finish(trainer)
+
+    def on_exception(self, trainer: Trainer, task: Task, exception: BaseException) -> None:
+        """A checkpoint under way is finished even so; why the training ends matters more than what befell it."""
+        try:
+            self.io.finish()
+        except Exception as error:
+            if str(error) != str(exception):
+                self.say(f"The last checkpoint was not written: {error}")
+
     def save(self, trainer: Trainer, task: Task, step: int) -> None:
-        """Write the checkpoint of `step`, on every process together."""
+        """Write the checkpoint of `step`, or begin to, on every process together."""
         if step == self._saved_step:
             return
         self.recorder.require_finite(trainer, task, weights=True)
@@ -119,20 +182,23 @@ class Saving(Callback):
             "epoch": epoch,
             "samples": samples,
             "world_size": trainer.world_size,
+            "strategy": getattr(trainer.strategy, "strategy_name", None) or type(trainer.strategy).__name__,
             "metric": metrics if measured else {},
         }
         if trainer.is_global_zero:
             self.stopping.run.require_lease()
         trainer.save_checkpoint(self.io.checkpoints.path / f"step-{step:08d}", weights_only=False)
-        if trainer.is_global_zero:
-            self._prune()
         self._saved_step, self._saved_at = step, time.monotonic()
 
-    def _prune(self) -> None:
-        config = self.config
-        self.io.checkpoints.prune(
-            keep_last=config.keep_last, keep_best=config.keep_best, metric=config.monitor, mode=config.mode
-        )
+    def _save_and_leave(self, trainer: Trainer, task: Task, step: int) -> None:
+        self.save(trainer, task, step)
+        self._finish(trainer)
+        self.stopping.leave(trainer)
+
+    def _finish(self, trainer: Trainer) -> None:
+        """Wait on every process until the first one has published the last checkpoint."""
+        self.io.finish()
+        trainer.strategy.barrier("dltk.checkpoint")
 
     def _step_due(self, step: int) -> bool:
         return self.config.every_steps is not None and step % self.config.every_steps == 0

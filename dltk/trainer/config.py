@@ -42,12 +42,18 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
-    """When to save, and what to keep."""
+    """When to save, and what to keep.
+
+    Args:
+        asynchronous: write while training goes on, from a copy in host memory that is kept: as many bytes again as a
+            checkpoint has; auto: where they are at most half of the free memory.
+    """
 
     every_steps: int | None = None  # save every so many steps
     every_minutes: float = 10.0  # save at least so often
     keep_best: int = 1  # best checkpoints kept
     keep_last: int = 2  # newest checkpoints kept
+    asynchronous: bool | Literal["auto"] = "auto"
     monitor: str = "val/top1_error"  # the metric that decides which is best; errors and losses are minimised
     mode: Literal["min", "max"] = "min"  # whether the monitored metric should fall or rise
 

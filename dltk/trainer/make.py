@@ -110,8 +110,8 @@ def make_trainer(
         say=display.say,
     )
     accumulate = accumulation(section(settings, "batch", BatchConfig), place.world)
-    io = DirectoryIO(run.checkpoints, accumulate)
     checkpoint = section(settings, "checkpoint", CheckpointConfig)
+    io = DirectoryIO(run, checkpoint, accumulate, display.say)
     callbacks = [
         *callbacks_of_others,
         *Faults.of_environment(os.environ),

@@ -140,3 +140,55 @@ def test_verify_tells_a_damaged_checkpoint(dltk: Command, trained: Trained, tmp_
     said = dltk("checkpoint", "verify", copy)
     assert said.code == 1
     assert "is not what was written" in " ".join(said.out.split())
+
+
+def test_inspect_lists_all_or_looks_into_one(dltk: Command, trained: Trained, tmp_path: Path) -> None:
+    listed = dltk("checkpoint", "inspect", trained.path, "--json")
+    assert listed.code == 0
+    run = RunFolder.open(trained.path)
+    assert [one["step"] for one in listed.json] == list(run.checkpoints.steps())
+    newest = listed.json[-1]
+    assert (newest["world_size"], newest["strategy"], newest["damage"]) == (1, "single_device", None)
+    per_epoch = 1257 // 32  # steps
+    assert (newest["epoch"], newest["samples"]) == (400 // per_epoch, 400 % per_epoch * 32)
+    said = dltk("checkpoint", "inspect", f"{trained.path}@newest", "--tensors", "--json")
+    assert {key: said.json[key] for key in newest} == newest
+    parameters = assemble.load(run).model.state_dict()
+    named = {row["name"]: row for row in said.json["tensors"]}
+    for name, value in parameters.items():
+        row = named[f"state_dict.model.{name}"]
+        assert (row["shape"], row["bytes"]) == (list(value.shape), 4 * value.numel())
+    assert said.json["parts"]["weights"] == 4 * sum(value.numel() for value in parameters.values())
+    assert (
+        sum(said.json["parts"].values()) == run.checkpoints.manifest(Path(newest["path"]))["files"]["state.pt"]["bytes"]
+    )
+    by_folder = dltk("checkpoint", "inspect", newest["path"], "--json")
+    assert by_folder.json == newest
+    shown = " ".join(dltk("checkpoint", "inspect", newest["path"], "--tensors").out.split())
+    assert "as written" in shown
+    assert "state_dict.model." in shown
+    assert "float32" in shown
+
+
+def test_inspect_tells_how_one_is_damaged(dltk: Command, trained: Trained, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(trained.path, copy)
+    steps = RunFolder.open(copy).checkpoints.steps()
+    (steps[400] / "manifest.json").unlink()
+    said = dltk("checkpoint", "inspect", f"{copy}@400")
+    assert said.code == 1
+    assert "damaged: it has no manifest.json" in said.out
+    said = dltk("checkpoint", "inspect", copy, "--json")
+    assert said.code == 1
+    assert [one["damage"] for one in said.json][-1] == "it has no manifest.json"
+    assert dltk("checkpoint", "inspect", f"{copy}@newest", "--json").json["step"] == min(steps)
+    said = dltk("checkpoint", "inspect", f"{copy}@3")
+    assert said.code == 2
+    assert "step 3: no such checkpoint. There are: " in said.err
+
+
+def test_help_says_that_nothing_needs_converting(dltk: Command) -> None:
+    said = " ".join(dltk("checkpoint", "--help").out.split())
+    assert "resumes under any other as it is: there is nothing to convert" in said

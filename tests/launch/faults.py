@@ -23,16 +23,25 @@ MOMENTS = {  # the function of dltk.run.checkpoint that is not reached any more
 }
 
 
-class KillAt(Callback):
-    """Sends a signal to this process once after each of the given steps."""
+def finish_saving(trainer: Trainer) -> None:
+    """Wait until the checkpoint that is being written beside the training is published."""
+    trainer.strategy.checkpoint_io.finish()
 
-    def __init__(self, steps: list[int], marks: str, signal_name: str = "SIGKILL", rank: int = 0) -> None:
-        self.steps, self.marks, self.rank = steps, Path(marks), rank
+
+class KillAt(Callback):
+    """Sends a signal to this process once after each of the given steps, whatever is being written, or not before."""
+
+    def __init__(
+        self, steps: list[int], marks: str, signal_name: str = "SIGKILL", rank: int = 0, saved: bool = False
+    ) -> None:
+        self.steps, self.marks, self.rank, self.saved = steps, Path(marks), rank, saved
         self.signal = signal.Signals[signal_name]
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, i: int) -> None:
         step = batch["info"].step + 1
         if step in self.steps and trainer.global_rank == self.rank and first_time(self.marks, f"killed-at-{step}"):
+            if self.saved:
+                finish_saving(trainer)
             os.kill(os.getpid(), self.signal)
 
 
@@ -44,6 +53,7 @@ class KillWhileSaving(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, i: int) -> None:
         if batch["info"].step + 1 == self.step and first_time(self.marks, f"killed-saving-{self.step}"):
+            finish_saving(trainer)
             owner, _, name = MOMENTS[self.moment].rpartition(".")
             setattr(getattr(saving, owner) if owner else saving, name, write_and_die)
 
@@ -120,6 +130,7 @@ class Steal(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, i: int) -> None:
         if batch["info"].step + 1 == self.step and trainer.is_global_zero:
+            finish_saving(trainer)
             record = {"host": "elsewhere", "pid": 7, "token": "another", "heartbeat": time.time(), "started": "then"}
             replace_file(Path(trainer.default_root_dir) / "LEASE", json.dumps(record))
             shutil.copytree(trainer.default_root_dir, self.copy)
@@ -134,6 +145,7 @@ class FillDisk(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, i: int) -> None:
         if batch["info"].step + 1 == self.step:
+            finish_saving(trainer)
             with self.file.open("wb", buffering=0) as file:
                 try:
                     while file.write(bytes(4096)):

@@ -34,7 +34,7 @@ def test_killed_while_saving_and_damaged_afterwards(workshop: Workshop, referenc
     faults = [
         f"{{name: 'faults:KillWhileSaving', step: {s}, moment: '{m}', marks: '{marks}'}}" for s, m in moments.items()
     ]
-    faults.append(f"{{name: 'faults:KillAt', steps: [76, 97], marks: '{marks}'}}")
+    faults.append(f"{{name: 'faults:KillAt', steps: [76, 97], marks: '{marks}', saved: true}}")
     arguments = ["train", "small.yaml", "run=saving", f"train.callbacks=[{', '.join(faults)}]"]
     for _ in moments:
         workshop.dltk(*arguments, expect=-9)
@@ -151,7 +151,7 @@ def test_a_run_whose_disk_became_read_only_goes_on_when_it_may_be_written_again(
     workshop: Workshop, reference: Path
 ) -> None:
     with small_disk(workshop.folder / "frozen", "16m") as disk:
-        fault = f"{{name: 'faults:KillAt', steps: [10], marks: '{workshop.marks('frozen')}'}}"
+        fault = f"{{name: 'faults:KillAt', steps: [10], marks: '{workshop.marks('frozen')}', saved: true}}"
         workshop.dltk("train", "small.yaml", f"runs_dir={disk}", "run=r", f"train.callbacks=[{fault}]", expect=-9)
         run = disk / "small" / "r"
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from dltk.run.folder import RunFolder
 from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, lines
 
 
@@ -24,6 +25,16 @@ def test_killed_and_resumed_equals_uninterrupted(
     assert curve(run, "data/digest") == curve(reference, "data/digest")
     steps = [line["step"] for line in lines(run) if "train/loss" in line]
     assert steps == sorted(set(steps)), "no duplicate step after any number of restarts"
+
+
+def test_writing_beside_the_training_changes_nothing(workshop: Workshop, reference: Path) -> None:
+    run = workshop.train("foreground", "checkpoint.asynchronous=false")
+    behind, before = (RunFolder.open(path).checkpoints for path in (reference, run))
+    assert behind.steps().keys() == before.steps().keys()
+    for one, other in zip(behind.steps().values(), before.steps().values(), strict=True):
+        assert behind.manifest(one) == before.manifest(other), "sha256 and size too"
+    for metric in ("train/loss", "val/top1_error", "data/digest"):
+        assert curve(run, metric) == curve(reference, metric)
 
 
 def test_two_processes_give_the_same_curve_and_resume(workshop: Workshop, reference: Path) -> None:

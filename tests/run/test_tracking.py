@@ -117,7 +117,7 @@ def test_offline_tells_what_it_should_and_nothing_else(
 
 def test_a_server_that_never_answers_costs_two_seconds(run: RunFolder, silent_server: str) -> None:
     begun = time.monotonic()
-    mode, note = tracking._decide("auto")
+    mode, note = tracking.decide("auto")
     assert time.monotonic() - begun < 4
     assert (mode, note) == ("offline", "W&B: offline (127.0.0.1 did not answer within 2 s).")
 
@@ -245,7 +245,7 @@ def test_what_a_wish_becomes(
 ) -> None:
     for key, value in environ.items():
         monkeypatch.setenv(key, value)
-    found, note = tracking._decide(asked)
+    found, note = tracking.decide(asked)
     assert found == mode
     assert words in note
     assert "\n" not in note
@@ -267,7 +267,7 @@ def test_a_server_that_answers_is_online(monkeypatch: pytest.MonkeyPatch, tmp_pa
     (tmp_path / "settings").write_text(f"[default]\nbase_url = http://127.0.0.1:{listener.getsockname()[1]}\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
-    assert tracking._decide("auto") == ("online", "W&B: online at 127.0.0.1.")
+    assert tracking.decide("auto") == ("online", "W&B: online at 127.0.0.1.")
     listener.close()
 
 
