@@ -58,7 +58,8 @@ class Checkpoints:
         Args:
             step: optimiser steps done.
             state: tensors and plain Python types, which load without pickle.
-            meta: goes into the manifest: `epoch`, `samples`, `world_size`, `metric` ({name: value}).
+            meta: goes into the manifest: `epoch`, `samples`, `world_size`, `strategy`, `metric`
+                ({name: value}).
 
         Raises:
             LaunchError: no room, not writable, or something in the state that could not be loaded again. Nothing half
@@ -144,7 +145,7 @@ class Checkpoints:
         return load_file(Path(path) / "state.pt")
 
     def manifest(self, path: Path) -> dict[str, Any]:
-        """What a manifest says: step, epoch, samples, world_size, metric, files. Raises LaunchError without one."""
+        """What a manifest says: `files`, and what `write` was given about them. Raises LaunchError without one."""
         found = read_object(Path(path) / "manifest.json")
         if found is None:
             raise LaunchError(path, "manifest.json", "is missing or damaged", "Choose another checkpoint.")

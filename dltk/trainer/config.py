@@ -65,9 +65,13 @@ class LogConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchConfig:
-    """Where it runs; never changes the result."""
+    """Where it runs; never changes the result, but that compression rounds."""
 
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where there is a device, else CPU
     devices: int | Literal["auto"] = "auto"  # processes on this machine; auto: all CUDA devices, or one CPU process
-    strategy: Literal["auto", "ddp"] = "auto"  # auto: ddp when there are several processes
+    strategy: Literal["auto", "ddp", "fsdp2", "deepspeed-1", "deepspeed-2", "deepspeed-3"] = "auto"  # auto: ddp
+    bucket_mb: float | None = None  # ddp: size of the buckets in which gradients are sent; default: torch's, 25
+    compression: Literal["none", "bf16"] = "none"  # ddp: send gradients rounded to bf16, half as much; not the same sum
+    static_graph: bool = False  # ddp: every step uses the same layers, as often; lets checkpointed layers be used twice
+    deepspeed: dict[str, Any] = field(default_factory=dict)  # keys added to DeepSpeed's configuration
     threads: int | None = None  # CPU threads a process computes with; default: the cores divided by the processes

@@ -10,13 +10,13 @@ import lightning
 import torch
 from lightning import Callback
 from lightning.pytorch.plugins.environments import LightningEnvironment
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 
 from dltk.data.datamodule import DataModule
 from dltk.run.folder import RunFolder
 from dltk.trainer.average import Average
 from dltk.trainer.checkpointing import DirectoryIO, Saving
-from dltk.trainer.config import BatchConfig, CheckpointConfig, LogConfig, TrainConfig
+from dltk.trainer.config import BatchConfig, CheckpointConfig, LaunchConfig, LogConfig, TrainConfig
 from dltk.trainer.options import Options
 from dltk.trainer.profiling import Profiling
 from dltk.trainer.progress import Display
@@ -24,6 +24,7 @@ from dltk.trainer.recorder import Listener, Recorder
 from dltk.trainer.signals import Signals
 from dltk.trainer.stopping import Stopping
 from dltk.trainer.stopwatch import Stopwatch
+from dltk.trainer.strategies.ddp import DataParallel
 from dltk.trainer.utilisation import Utilisation
 from dltk.trainer.validating import Validating
 
@@ -94,7 +95,9 @@ def make_trainer(
         say=display.say,
     )
     accumulate = accumulation(section(settings, "batch", BatchConfig), place.world)
-    io = DirectoryIO(run.checkpoints, accumulate)
+    strategy = _strategy(place, settings)
+    say = display.say if place.rank == 0 else _quietly
+    io = DirectoryIO(run.checkpoints, accumulate, getattr(strategy, "label", "single"), place.world, say)
     checkpoint = section(settings, "checkpoint", CheckpointConfig)
     callbacks = [
         *callbacks_of_others,
@@ -110,6 +113,7 @@ def make_trainer(
     ]
     return bare_trainer(
         place,
+        strategy=strategy,
         precision=train.precision,
         deterministic=train.deterministic,
         # The whole run is one epoch of Lightning's: one counter to restart from, and no pause between passes.
@@ -123,16 +127,20 @@ def make_trainer(
 
 
 def bare_trainer(place: Place, **arguments: Any) -> lightning.Trainer:
-    """A Trainer on the process's device, without any of Lightning's own files, bars and warnings."""
+    """A Trainer on the process's device, without any of Lightning's own files, bars and warnings.
+
+    Unless a strategy is given, each of several processes has the whole network, as an evaluation needs it.
+    """
     _quiet()
     # Deterministic algorithms otherwise write NaN into each new tensor first: 5 % of a step of LeNet-5, for the sake of
     # programs that read what nobody wrote. `dltk debug` finds those, by training twice.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     plugins = [*arguments.pop("plugins", []), _Environment()]
+    strategy = arguments.pop("strategy", None) or _strategy(place, {})
     trainer = lightning.Trainer(
         accelerator=place.accelerator,
         devices=place.world,
-        strategy=_strategy(place),
+        strategy=strategy,
         plugins=plugins,
         logger=False,
         enable_checkpointing=False,
@@ -207,12 +215,21 @@ class _Environment(LightningEnvironment):
         return int(os.environ.get("LOCAL_RANK", 0))
 
 
-def _strategy(place: Place) -> Strategy:
+def _strategy(place: Place, settings: Mapping[str, Any]) -> Strategy:
+    """How the processes share the training; one process shares nothing, whatever the recipe says."""
     if place.world == 1:
         return SingleDeviceStrategy(place.device)
+    launch = section(settings, "launch", LaunchConfig)
     backend = "nccl" if place.accelerator == "cuda" else "gloo"
-    # Gradients lie in the buckets that are summed, so that none is copied there and back.
-    return DDPStrategy(process_group_backend=backend, gradient_as_bucket_view=True)
+    if launch.strategy == "fsdp2":
+        from dltk.trainer.strategies.fsdp2 import FullySharded
+
+        return FullySharded(backend)
+    return DataParallel(launch, backend)
+
+
+def _quietly(line: str) -> None:
+    pass
 
 
 def _quiet() -> None:

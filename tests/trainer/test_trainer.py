@@ -53,11 +53,13 @@ def test_validation_every_so_many_steps_and_the_last() -> None:
 
 class Loop:
     accumulate_grad_batches = 1
+    strategy = None
 
 
 def test_average_follows_the_formula_and_steps_aside() -> None:
     net = nn.Linear(2, 1, bias=False)
     task = Task(net)
+    task.trainer = Loop()  # type: ignore[assignment]
     average = Average(0.5)
     with torch.no_grad():
         net.weight.fill_(0.0)
