@@ -17,8 +17,7 @@ from dltk.optim import parameter_groups
 from dltk.recipe import arguments_of, resolve, target_of
 from dltk.run.folder import RunFolder
 from dltk.tasks.task import Procedure, Task, mixed_seed
-from dltk.trainer.config import TrainConfig
-from dltk.trainer.make import section
+from dltk.trainer.config import TrainConfig, section
 from dltk.weights import find_checkpoint, freeze, load_weights, start_from
 
 Settings = Mapping[str, Any]

@@ -1,6 +1,7 @@
 """Running on this machine: one process in place, or one for each device, watched until the last has left."""
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from dltk.recipe import Recipe
 from dltk.run.atomic import refusing, replace_file
 from dltk.run.folder import RunFolder
 from dltk.trainer.signals import Signals, blocked
+from dltk.trainer.strategies.deepspeed_config import STAGES
 
 LENGTHS = ("train.epochs", "train.steps")  # what --extend may raise
 GRACE = 10.0  # seconds that the other processes get when one has failed
@@ -134,7 +136,7 @@ def devices(launch: Mapping[str, Any]) -> tuple[str, int]:
     """The accelerator (`cpu` or `cuda`) and the number of processes that the `launch` settings mean on this machine.
 
     Raises:
-        LaunchError: more devices asked than the machine has.
+        LaunchError: more devices asked than the machine has, or a strategy whose library it lacks.
     """
     import torch
 
@@ -152,6 +154,9 @@ def devices(launch: Mapping[str, Any]) -> tuple[str, int]:
     count = 1 if count == "auto" else count
     if count < 1:
         raise LaunchError("", "launch.devices", f"{count} asked", "Set at least 1, or 'auto'.")
+    if count > 1 and launch["strategy"] in STAGES and importlib.util.find_spec("deepspeed") is None:
+        what = f"'{launch['strategy']}' asked, and DeepSpeed is not installed"
+        raise LaunchError("", "launch.strategy", what, "Install the extra: dltk[deepspeed] (Linux only).")
     return accelerator, count
 
 

@@ -26,6 +26,10 @@ class Shards:
         """The tensor of a parameter's shape of which each process has a part, on the first one; all must call it."""
         return part
 
+    def size(self, parameter: Tensor) -> int:
+        """Numbers in the whole parameter."""
+        return parameter.numel()
+
     def gradients(self, parameters: Iterable[nn.Parameter]) -> list[Tensor]:
         """What this process keeps of the gradients of one step, each element on one process or on all of them."""
         return [parameter.grad for parameter in parameters if parameter.grad is not None]

@@ -4,7 +4,8 @@ These dataclasses are the schema of a recipe's fixed sections. The file imports 
 recipe can be checked quickly; the comment behind a field is its help text.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 
@@ -75,3 +76,17 @@ class LaunchConfig:
     static_graph: bool = False  # ddp: every step uses the same layers, as often; lets checkpointed layers be used twice
     deepspeed: dict[str, Any] = field(default_factory=dict)  # keys added to DeepSpeed's configuration
     threads: int | None = None  # CPU threads a process computes with; default: the cores divided by the processes
+
+
+def accumulation(batch: BatchConfig, world: int) -> int:
+    """Passes that make one step, from the one of `micro` and `accumulate` that is given."""
+    if batch.accumulate is not None:
+        return batch.accumulate
+    return 1 if batch.micro is None else -(-batch.global_ // (batch.micro * world))
+
+
+def section(settings: Mapping[str, Any], name: str, config: type[Any]) -> Any:
+    """One section of a recipe as its dataclass (`global` in a recipe is `global_` here)."""
+    values = settings.get(name) or {}
+    known = {one.name for one in fields(config)}
+    return config(**{key if key in known else f"{key}_": value for key, value in values.items()})

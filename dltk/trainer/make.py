@@ -1,6 +1,7 @@
 """From a recipe's settings to a Lightning Trainer with the toolkit's callbacks."""
 
 import dataclasses
+import functools
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,15 @@ from dltk.data.datamodule import DataModule
 from dltk.run.folder import RunFolder
 from dltk.trainer.average import Average
 from dltk.trainer.checkpointing import DirectoryIO, Saving
-from dltk.trainer.config import BatchConfig, CheckpointConfig, LaunchConfig, LogConfig, TrainConfig
+from dltk.trainer.config import (
+    BatchConfig,
+    CheckpointConfig,
+    LaunchConfig,
+    LogConfig,
+    TrainConfig,
+    accumulation,
+    section,
+)
 from dltk.trainer.options import Options
 from dltk.trainer.profiling import Profiling
 from dltk.trainer.progress import Display
@@ -25,6 +34,7 @@ from dltk.trainer.signals import Signals
 from dltk.trainer.stopping import Stopping
 from dltk.trainer.stopwatch import Stopwatch
 from dltk.trainer.strategies.ddp import DataParallel
+from dltk.trainer.strategies.deepspeed_config import STAGES, configuration
 from dltk.trainer.utilisation import Utilisation
 from dltk.trainer.validating import Validating
 
@@ -41,20 +51,6 @@ class Place:
     def device(self) -> torch.device:
         """The process's device."""
         return torch.device("cuda", self.rank) if self.accelerator == "cuda" else torch.device("cpu")
-
-
-def accumulation(batch: BatchConfig, world: int) -> int:
-    """Passes that make one step, from the one of `micro` and `accumulate` that is given."""
-    if batch.accumulate is not None:
-        return batch.accumulate
-    return 1 if batch.micro is None else -(-batch.global_ // (batch.micro * world))
-
-
-def section(settings: Mapping[str, Any], name: str, config: type[Any]) -> Any:
-    """One section of a recipe as its dataclass (`global` in a recipe is `global_` here)."""
-    values = settings.get(name) or {}
-    fields = {field.name for field in dataclasses.fields(config)}
-    return config(**{key if key in fields else f"{key}_": value for key, value in values.items()})
 
 
 def make_trainer(
@@ -225,6 +221,11 @@ def _strategy(place: Place, settings: Mapping[str, Any]) -> Strategy:
         from dltk.trainer.strategies.fsdp2 import FullySharded
 
         return FullySharded(backend)
+    if launch.strategy in STAGES:
+        from dltk.trainer.strategies.zero import ZeroRedundancy
+
+        configure = functools.partial(configuration, settings, place.world)
+        return ZeroRedundancy(STAGES[launch.strategy], configure, backend)
     return DataParallel(launch, backend)
 
 
@@ -247,6 +248,7 @@ def _quiet() -> None:
         ".*lr_scheduler.step.*before.*optimizer.step.*",
         ".*smaller than the logging interval.*",
         ".*overridden `transfer_batch_to_device`.*",
+        ".*torch.distributed.* is deprecated. Please use.*",  # said of DeepSpeed
         ".*It is recommended to use `self.log.*sync_dist=True.*",
     ):
         warnings.filterwarnings("ignore", text)

@@ -11,8 +11,8 @@ from dltk.data.datamodule import DataModule
 from dltk.data.digits import Digits
 from dltk.tasks.task import Task
 from dltk.trainer.average import Average
-from dltk.trainer.config import BatchConfig
-from dltk.trainer.make import accumulation, next_validation, section
+from dltk.trainer.config import BatchConfig, accumulation, section
+from dltk.trainer.make import next_validation
 from dltk.trainer.stopwatch import Stopwatch
 
 
