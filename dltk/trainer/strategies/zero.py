@@ -7,6 +7,7 @@ have 32 bits at every stage, and an optimiser's state is gathered and cut here, 
 """
 
 import contextlib
+import copy
 import logging
 import os
 import sys
@@ -110,11 +111,15 @@ class Pieces(Owned):
 
     @contextlib.contextmanager
     def whole(self, model: nn.Module) -> Iterator[None]:
-        """Gather them, and put what was written back."""
+        """Gather them; what is written goes back into the parts, and into those that the optimiser moves."""
         import deepspeed
 
         with deepspeed.zero.GatheredParameters(list(model.parameters()), modifier_rank=0):
             yield
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                piece = self.piece(parameter)
+                piece.of(piece.flat.detach()).copy_(self.part(parameter)[: piece.length])
 
     def size(self, parameter: Tensor) -> int:
         """Numbers in the whole parameter."""
@@ -254,8 +259,9 @@ class ZeroRedundancy(DDPStrategy):
         state: dict[int, Any] = {}
         for number, parameter in enumerate(self._parameters()):
             piece, shape = self.shards.piece(parameter), self.shards.shape(parameter)
+            # A number of the group's, as the count of steps, becomes one of each parameter's: a copy, for it is moved.
             whole = {
-                name: gathered(piece.of(value), piece.start, shape) if _is_like(value, piece.flat) else value
+                name: gathered(piece.of(value), piece.start, shape) if _is_like(value, piece.flat) else copy.deepcopy(value)
                 for name, value in inner.state.get(piece.flat, {}).items()
             }
             if whole:
@@ -274,7 +280,7 @@ class ZeroRedundancy(DDPStrategy):
                             kept[name] = torch.zeros_like(piece.flat.detach())
                         piece.of(kept[name]).copy_(piece.from_whole(value))
                     else:
-                        kept[name] = value.clone() if isinstance(value, Tensor) else value
+                        kept[name] = copy.deepcopy(value)
             for group, options in zip(optimizer.param_groups, saved["param_groups"], strict=True):
                 group.update({name: value for name, value in options.items() if name != "params"})
 
