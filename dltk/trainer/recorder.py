@@ -257,6 +257,7 @@ class Recorder(Callback):
 
 def _finite(parameters: list[Tensor]) -> bool:
     """Whether every number is finite; waits for the device once."""
+    parameters = [parameter for parameter in parameters if parameter.numel()]  # a part of a small one may be empty
     if not parameters:
         return True
     norms = torch._foreach_norm(parameters, torch.inf)

@@ -181,12 +181,14 @@ class ZeroRedundancy(DDPStrategy):
         """Give network and optimiser to DeepSpeed."""
         import deepspeed
 
-        super().setup_optimizers(trainer)
         task: Any = self.lightning_module
+        if self.stage == 3 and not task.same_calls:
+            what = f"deepspeed-3 gathers weights at each call of a layer, and in {type(task).__name__} the"
+            what += " length of a batch's sentences decides how often one is called, so processes would wait for ever"
+            raise LaunchError("", "launch.strategy", what, "Choose fsdp2 or deepspeed-2.")
+        super().setup_optimizers(trainer)
         optimizer = one_elementwise(self.optimizers, self.label)
         self._members = [list(group["params"]) for group in optimizer.param_groups]
-        if self.stage == 3 and not task.same_calls:
-            deepspeed.utils.set_z3_leaf_modules(task, [type(task)])  # else processes would fetch unequally often
         moved = [parameter for parameter in task.parameters() if parameter.requires_grad]
         config = self.configure(sum(parameter.numel() for parameter in task.parameters()))
         engine, inner, _, _ = deepspeed.initialize(
@@ -261,7 +263,9 @@ class ZeroRedundancy(DDPStrategy):
             piece, shape = self.shards.piece(parameter), self.shards.shape(parameter)
             # A number of the group's, as the count of steps, becomes one of each parameter's: a copy, for it is moved.
             whole = {
-                name: gathered(piece.of(value), piece.start, shape) if _is_like(value, piece.flat) else copy.deepcopy(value)
+                name: gathered(piece.of(value), piece.start, shape)
+                if _is_like(value, piece.flat)
+                else copy.deepcopy(value)
                 for name, value in inner.state.get(piece.flat, {}).items()
             }
             if whole:

@@ -1,8 +1,7 @@
 """One recipe, trained under every strategy by processes that live through all tests of a session."""
 
 import importlib.util
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -53,12 +52,16 @@ def train(pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trai
     patch.setenv("OMP_NUM_THREADS", "1")
     known: dict[Any, RunFolder] = {}
 
-    def train(strategy: str, world: int, optimizer: str, *settings: str, fork: str | None = None) -> RunFolder:
-        key = (strategy, world, optimizer, settings, fork)
+    def train(
+        strategy: str, world: int, recipe: str | Mapping[str, Any], *settings: str, fork: str | None = None
+    ) -> RunFolder:
+        """The recipe with one of the optimisers, or another (mapping, or file), or a fork of a run (RUN@STEP)."""
+        key = (strategy, world, str(recipe), settings, fork)
         if key not in known:
             place = [f"runs_dir={folder}", f"launch.strategy={strategy}", f"launch.devices={world}"]
-            sources = [{**RECIPE, "optimizer": OPTIMIZERS[optimizer]}, *place, *settings]
-            run, changed = here.open_run(sources if fork is None else ["run=null", *place, *settings], fork=fork)
+            own = {**RECIPE, "optimizer": OPTIMIZERS[recipe]} if recipe in tuple(OPTIMIZERS) else recipe
+            sources = [*(["run=null"] if fork else [own]), *place, *settings]
+            run, changed = here.open_run(sources, fork=fork)
             assert here.attempt(run, changed) is ExitCode.DONE
             known[key] = run
         return known[key]
@@ -82,8 +85,3 @@ def state(run: RunFolder, step: int) -> dict[str, Any]:
         "recorder": saved["callbacks"]["Recorder"],
         "task": saved["task"],
     }
-
-
-def path_of(run: RunFolder) -> Path:
-    """The folder as a path."""
-    return Path(run.path)

@@ -6,6 +6,7 @@ as always: the launcher prepares the run, and each process trains it by `dltk.la
 
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from dltk.launch import here
 from dltk.run.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[3]
-PATIENCE = 100.0  # seconds for one training
+PATIENCE = 200.0  # seconds for one training
 
 
 class Pool:
@@ -54,11 +55,12 @@ class Pool:
             for process in ranks:
                 print(json.dumps(request), file=process.stdin, flush=True)
             answers: list[dict[str, Any]] = []
-            for process in ranks:
-                line = process.stdout.readline() if process.stdout else ""
-                answers.append(json.loads(line) if line else {"code": 1, "reason": "a process died", "trace": ""})
-                if answers[-1]["code"] != ExitCode.DONE:
-                    break
+            waiting: list[Any] = [process.stdout for process in ranks]
+            while waiting and all(answer["code"] == ExitCode.DONE for answer in answers):
+                for pipe in select.select(waiting, [], [])[0]:
+                    line = pipe.readline()
+                    answers.append(json.loads(line) if line else {"code": 1, "reason": "a process died", "trace": ""})
+                    waiting.remove(pipe)
             return answers
         finally:
             late.cancel()
