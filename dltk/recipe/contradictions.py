@@ -197,6 +197,12 @@ def _strategy(draft: Draft, settings: Mapping[str, Any]) -> None:
         if launch[key] != unsaid and strategy not in ("auto", "ddp"):
             what = f"{flow(launch[key])} given, which is a way of DDP's, beside launch.strategy {strategy}"
             raise draft.error(f"launch.{key}", what, "Remove it, or set launch.strategy to ddp.")
+    passes = settings["batch"]["accumulate"], settings["batch"]["micro"]
+    if launch["static_graph"] is True and (passes[0] not in (None, 1) or passes[1] is not None):
+        what = "true given, and in a step of several passes not each of them sends the gradient"
+        raise draft.error(
+            "launch.static_graph", what, "Set it to false, or leave batch.accumulate and batch.micro out."
+        )
     if strategy not in STAGES:
         if launch["deepspeed"]:
             what = f"{flow(launch['deepspeed'])} given beside launch.strategy {strategy}"

@@ -7,11 +7,11 @@ have 32 bits at every stage, and an optimiser's state is gathered and cut here, 
 """
 
 import contextlib
-import copy
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import torch
@@ -263,9 +263,7 @@ class ZeroRedundancy(DDPStrategy):
             piece, shape = self.shards.piece(parameter), self.shards.shape(parameter)
             # A number of the group's, as the count of steps, becomes one of each parameter's: a copy, for it is moved.
             whole = {
-                name: gathered(piece.of(value), piece.start, shape)
-                if _is_like(value, piece.flat)
-                else copy.deepcopy(value)
+                name: gathered(piece.of(value), piece.start, shape) if _is_like(value, piece.flat) else deepcopy(value)
                 for name, value in inner.state.get(piece.flat, {}).items()
             }
             if whole:
@@ -284,7 +282,7 @@ class ZeroRedundancy(DDPStrategy):
                             kept[name] = torch.zeros_like(piece.flat.detach())
                         piece.of(kept[name]).copy_(piece.from_whole(value))
                     else:
-                        kept[name] = copy.deepcopy(value)
+                        kept[name] = deepcopy(value)
             for group, options in zip(optimizer.param_groups, saved["param_groups"], strict=True):
                 group.update({name: value for name, value in options.items() if name != "params"})
 

@@ -1,7 +1,7 @@
 """Groups of processes that live through many trainings: starting four takes longer than most of what they compute.
 
-`Pool.run_processes` stands in for `dltk.launch.here.run_processes`, which starts the processes of one attempt. All else is
-as always: the launcher prepares the run, and each process trains it by `dltk.launch.rank.train`.
+`Pool.run_processes` stands in for `dltk.launch.here.run_processes`, which starts the processes of one attempt. All else
+is as always: the launcher prepares the run, and each process trains it by `dltk.launch.rank.train`.
 """
 
 import json

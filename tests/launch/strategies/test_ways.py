@@ -1,4 +1,4 @@
-"""What else a recipe may say means the same under every strategy: precision, layers, optimisers, damage, frozen parts."""
+"""What else a recipe may say means the same under every strategy: precision, optimisers, damage, frozen parts."""
 
 from typing import Any
 
