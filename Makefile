@@ -11,11 +11,12 @@ PY = $(VENV)/bin/python
 PARALLEL = -n logical --maxprocesses 8 --dist loadfile
 READY = $(PYTHON) -I dltk/bootstrap.py --venv "$(VENV)"
 
-.PHONY: help quickstart test lint format bench claims readme clean
+.PHONY: help quickstart test test-cluster lint format bench claims readme clean
 
 help:
 	@echo "make quickstart   install what training needs into $(VENV), then train LeNet-5 on handwritten digits"
 	@echo "make test         install what the tests need as well, then run them"
+	@echo "make test-cluster install DeepSpeed too, then train under every strategy on 2 and 4 processes (Linux)"
 	@echo "make lint         ruff, formatting, mypy, the floors of imports"
 	@echo "make format       rewrite the files as ruff wants them"
 	@echo "make bench        measure speed and print it"
@@ -31,6 +32,11 @@ quickstart:
 test:
 	@$(READY) test
 	@$(PY) -m pytest $(PARALLEL) -m "not cluster and not gpu and not long"
+
+# One process of tests: each has groups of processes of its own, which live through all of them.
+test-cluster:
+	@$(READY) test deepspeed
+	@$(PY) -m pytest -m "cluster and not gpu and not long"
 
 lint:
 	@$(READY) test

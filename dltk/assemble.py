@@ -18,8 +18,7 @@ from dltk.recipe import arguments_of, resolve, target_of
 from dltk.run.folder import RunFolder
 from dltk.run.reference import find_checkpoint
 from dltk.tasks.task import Procedure, Task, mixed_seed
-from dltk.trainer.config import TrainConfig
-from dltk.trainer.make import section
+from dltk.trainer.config import TrainConfig, section
 from dltk.weights import freeze, load_weights, start_from
 
 Settings = Mapping[str, Any]

@@ -110,11 +110,16 @@ class StepMomentum(torch.optim.SGD):
 
 
 def _can_be_fused(params: Groups) -> bool:
-    """Whether torch has one kernel for all parameters, exact to the rounding: where they lie, and of their kind."""
+    """Whether torch has one kernel for all parameters, exact to the rounding: where they lie, and of their kind.
+
+    It has not for each optimiser where a process has only a part of each parameter (DTensor).
+    """
     groups = [group["params"] if isinstance(group, Mapping) else [group] for group in params]
     places = {parameter.device.type for group in groups for parameter in group}
     return places <= {"cpu", "cuda"} and all(
-        parameter.is_floating_point() and parameter.layout is torch.strided for group in groups for parameter in group
+        parameter.is_floating_point() and parameter.layout is torch.strided and type(parameter.data) is torch.Tensor
+        for group in groups
+        for parameter in group
     )
 
 

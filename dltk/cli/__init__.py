@@ -6,7 +6,20 @@ from typing import NoReturn
 import typer
 
 from dltk.cli import (
-    checkpoint, data, debug, doctor, draw, evaluate, listing, new, predict, runs, show, submit, train, validate,
+    checkpoint,
+    data,
+    debug,
+    doctor,
+    draw,
+    evaluate,
+    listing,
+    new,
+    predict,
+    runs,
+    show,
+    submit,
+    train,
+    validate,
 )  # fmt: skip
 from dltk.cli.terminal import plain, silence_stdout
 from dltk.errors import DltkError, ExitCode
@@ -25,7 +38,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (listing, show, new, validate, debug, doctor, train, evaluate, predict, draw, runs, submit, checkpoint, data):
+for group in (
+    listing,
+    show,
+    new,
+    validate,
+    debug,
+    doctor,
+    train,
+    evaluate,
+    predict,
+    draw,
+    runs,
+    submit,
+    checkpoint,
+    data,
+):
     app.add_typer(group.commands)
 
 

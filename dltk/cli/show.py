@@ -35,6 +35,7 @@ def show(
         None, metavar="SECTION", help="List a section's settings: type, default, meaning."
     ),
     layers: bool = typer.Option(False, "--layers", help="The recipe's network as a table of layers."),
+    deepspeed: bool = typer.Option(False, "--deepspeed", help="DeepSpeed's configuration as a recipe makes it (JSON)."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Describe a network, a recipe or a run."""
@@ -42,7 +43,9 @@ def show(
     architecture = _architecture(name, rest)
     if architecture is not None and (lr or png):
         raise RecipeError("", name, "is a network, which has no learning rate", "Name a recipe.")
-    if settings is not None:
+    if deepspeed:
+        _show_deepspeed(name, None if architecture is not None else _recipe(thing))
+    elif settings is not None:
         given = _recipe(thing).settings if architecture is None else _sections_of(architecture)
         _show_settings(given, settings, as_json)
     elif architecture is not None:
@@ -137,6 +140,28 @@ def _origin(origin: Mapping[str, str], key: str) -> str:
         return text
     short = "/".join(text.split("/")[-2:])  # of a file elsewhere, its folder and name
     return short if len(short) <= 32 else text.rpartition("/")[2]
+
+
+# Strategies
+
+
+def _show_deepspeed(name: str, shown: "Recipe | None") -> None:
+    """What DeepSpeed is given on this machine."""
+    from dltk import recipe
+    from dltk.cli.layers import make_model
+    from dltk.cli.validate import processes
+    from dltk.trainer.strategies.deepspeed_config import STAGES, configuration
+
+    strategy = None if shown is None else shown["launch"]["strategy"]
+    if shown is None or strategy not in STAGES:
+        what = "is a network" if shown is None else f"has launch.strategy {strategy}"
+        remedy = f"Lay an overlay over a recipe: dltk show {name if shown else 'RECIPE'} deepspeed-3 --deepspeed."
+        raise RecipeError("", name, f"{what}, which gives DeepSpeed nothing", remedy)
+    settings = recipe.resolve_place(shown.settings)
+    model = dict(settings["model"])
+    network = make_model(model.pop("architecture"), model)
+    parameters, world = sum(parameter.numel() for parameter in network.parameters()), processes(settings)
+    terminal.emit(configuration(settings, world, parameters))
 
 
 # Settings

@@ -26,8 +26,8 @@ from dltk.tasks.classification import Classification
 from dltk.tasks.protocols import PROTOCOLS, Applied, Situation
 from dltk.tasks.task import Task
 from dltk.tasks.translation import Translation
-from dltk.trainer.config import TrainConfig
-from dltk.trainer.make import Place, bare_trainer, section
+from dltk.trainer.config import TrainConfig, section
+from dltk.trainer.make import Place, bare_trainer
 from dltk.trainer.stopping import Stopping
 from dltk.weights import load_weights
 
@@ -283,7 +283,7 @@ def write_summary(folder: RunFolder, task: Task, evaluation: dict[str, Any], *, 
             "step": task.step,
             "samples": last.get("samples", 0),
             "seconds": round(seconds + _seconds_before(folder), 2),
-            "parameters": sum(p.numel() for p in task.model.parameters() if p.requires_grad),
+            "parameters": sum(task.shards.size(p) for p in task.model.parameters() if p.requires_grad),
             "metrics": numbers | evaluation["metrics"],
             "best": {key: value for key, value in best.items() if key == "step" or key.startswith("val/")},
             "evaluation": evaluation,

@@ -1,6 +1,7 @@
 """Running on this machine: one process in place, or one for each device, watched until the last has left."""
 
 import contextlib
+import importlib.util
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from dltk.launch.rank import say
 from dltk.run.checkpoint import step_of
 from dltk.run.folder import RunFolder
 from dltk.trainer.signals import Signals
+from dltk.trainer.strategies.deepspeed_config import STAGES
 
 
 def train(*sources: Any) -> RunFolder:
@@ -135,7 +137,7 @@ def devices(launch: Mapping[str, Any]) -> tuple[str, int]:
     """The accelerator (`cpu` or `cuda`) and the number of processes that the `launch` settings mean on this machine.
 
     Raises:
-        LaunchError: more devices asked than the machine has.
+        LaunchError: more devices asked than the machine has, or a strategy whose library it lacks.
     """
     import torch
 
@@ -153,6 +155,9 @@ def devices(launch: Mapping[str, Any]) -> tuple[str, int]:
     count = 1 if count == "auto" else count
     if count < 1:
         raise LaunchError("", "launch.devices", f"{count} asked", "Set at least 1, or 'auto'.")
+    if count > 1 and launch["strategy"] in STAGES and importlib.util.find_spec("deepspeed") is None:
+        what = f"'{launch['strategy']}' asked, and DeepSpeed is not installed"
+        raise LaunchError("", "launch.strategy", what, "Install the extra: dltk[deepspeed] (Linux only).")
     return accelerator, count
 
 

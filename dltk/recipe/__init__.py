@@ -54,6 +54,8 @@ HARMLESS = (
     *("checkpoint.every_steps", "checkpoint.every_minutes", "checkpoint.keep_best", "checkpoint.keep_last"),
     "checkpoint.asynchronous",
 )
+# Of these sections, settings that change the result in its rounding, unless they have this value.
+ROUNDING = {"launch.compression": "none"}
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str
 
 def harmless(key: str) -> bool:
     """Whether a setting cannot change the result of a run."""
-    return any(key == name or key.startswith(f"{name}.") for name in HARMLESS)
+    return key not in ROUNDING and any(key == name or key.startswith(f"{name}.") for name in HARMLESS)
 
 
 def recipe_hash(settings: Mapping[str, Any], without: Sequence[str] = (*HARMLESS, "train.seed")) -> str:
@@ -183,7 +185,7 @@ def recipe_hash(settings: Mapping[str, Any], without: Sequence[str] = (*HARMLESS
     kept = {
         key: value
         for key, value in _leaves(settings).items()
-        if not any(key == name or key.startswith(f"{name}.") for name in without)
+        if value != ROUNDING.get(key, value) or not any(key == name or key.startswith(f"{name}.") for name in without)
     }
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -10,6 +10,7 @@ from dltk import catalogue
 from dltk.recipe.draft import Draft
 from dltk.recipe.places import is_open
 from dltk.recipe.yaml12 import flow
+from dltk.trainer.strategies.deepspeed_config import STAGES, conflicts
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ RANGES = {
     },
     "checkpoint": {"every_steps": COUNT, "every_minutes": SIZE, "keep_best": SIZE, "keep_last": COUNT},
     "log": {"every_steps": COUNT},
-    "launch": {"nodes": COUNT, "devices": COUNT, "threads": COUNT},
+    "launch": {"nodes": COUNT, "devices": COUNT, "threads": COUNT, "bucket_mb": ABOVE},
     "site": {"cpus": COUNT, "notice": SIZE},
     "data": {"workers": SIZE, "max_bad": SIZE, "eval_batch": COUNT, "image_size": COUNT},
     "task": {"std": ABOVE, "auxiliary_weight": SIZE},
@@ -52,6 +53,8 @@ OPTIMIZER = {
     **{"lr": SIZE, "eps": SIZE, "weight_decay": SIZE, "momentum": SHARE, "alpha": SHARE},
     **{"rho": SHARE, "beta1": SHARE, "beta2": SHARE},
 }
+
+DDP_ONLY = {"bucket_mb": None, "compression": "none", "static_graph": False}  # and what says nothing
 
 
 def contradictions(draft: Draft, settings: Mapping[str, Any]) -> None:
@@ -69,6 +72,7 @@ def contradictions(draft: Draft, settings: Mapping[str, Any]) -> None:
     _pixels(draft, settings)
     _optimizer(draft, settings["optimizer"])
     _metrics(draft, settings)
+    _strategy(draft, settings)
 
 
 def _ranges(draft: Draft, settings: Mapping[str, Any]) -> None:
@@ -183,6 +187,37 @@ def _optimizer(draft: Draft, optimizer: Mapping[str, Any] | None) -> None:
             key = "nesterov" if "nesterov" in chosen else "momentum"
             what = "nesterov looks ahead along the momentum, which is 0"
             raise draft.error(f"{section}.{key}", what, "Set momentum above 0, or nesterov to false.")
+
+
+def _strategy(draft: Draft, settings: Mapping[str, Any]) -> None:
+    """What is said of one strategy is only said where it is chosen."""
+    launch, train = settings["launch"], settings["train"]
+    strategy = launch["strategy"]
+    if strategy not in ("auto", "ddp", *STAGES, "fsdp2"):
+        return  # it waits for the place's environment
+    for key, unsaid in DDP_ONLY.items():
+        if launch[key] != unsaid and strategy not in ("auto", "ddp"):
+            what = f"{flow(launch[key])} given, which is a way of DDP's, beside launch.strategy {strategy}"
+            raise draft.error(f"launch.{key}", what, "Remove it, or set launch.strategy to ddp.")
+    passes = settings["batch"]["accumulate"], settings["batch"]["micro"]
+    if launch["static_graph"] is True and (passes[0] not in (None, 1) or passes[1] is not None):
+        what = "true given, and in a step of several passes not each of them sends the gradient"
+        raise draft.error(
+            "launch.static_graph", what, "Set it to false, or leave batch.accumulate and batch.micro out."
+        )
+    if strategy not in STAGES:
+        if launch["deepspeed"]:
+            what = f"{flow(launch['deepspeed'])} given beside launch.strategy {strategy}"
+            raise draft.error("launch.deepspeed", what, f"Remove it, or choose one of {', '.join(STAGES)}.")
+        return
+    if train["precision"] == "16-mixed":
+        what = f"16-mixed scales the loss, and {strategy} would clip and save what is scaled"
+        raise draft.error("train.precision", what, "Set it to bf16-mixed, or launch.strategy to ddp or fsdp2.")
+    if train["compile"] is True and STAGES[strategy] == 3:
+        what = "true given, and a compiled network does not gather the weights of its layers for deepspeed-3"
+        raise draft.error("train.compile", what, "Set it to false, or launch.strategy to fsdp2.")
+    for key, what, remedy in conflicts(settings):
+        raise draft.error(f"launch.deepspeed.{key}", what, remedy)
 
 
 # Metrics ------------------------------------------------------------------------------------------------------------

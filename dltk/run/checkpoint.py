@@ -154,7 +154,7 @@ class Checkpoints:
         return load_file(Path(path) / "state.pt")
 
     def manifest(self, path: Path) -> dict[str, Any]:
-        """What a manifest says: step, epoch, samples, world_size, metric, files. Raises LaunchError without one."""
+        """What a manifest says: `files`, and what `write` was given about them. Raises LaunchError without one."""
         found = read_object(Path(path) / "manifest.json")
         if found is None:
             raise LaunchError(path, "manifest.json", "is missing or damaged", "Choose another checkpoint.")

@@ -19,10 +19,12 @@ from torchmetrics import Metric, MetricCollection
 from dltk.data.loader import BatchInfo
 from dltk.optim import Constant, Schedule
 from dltk.tasks.consensus import Consensus
+from dltk.tasks.shards import Shards, clip_norm, clip_value, scale
 from dltk.tasks.totals import Totals
 
 Batch = dict[str, Any]
 
+WHOLE = Shards()
 PLAIN = frozenset({bool, int, float, str, type(None)})
 
 
@@ -48,6 +50,8 @@ class Task(lightning.LightningModule):
         model: the network.
         procedure: optimiser, schedule, clipping, seed; needed for training only.
     """
+
+    same_calls = True  # whether a batch decides nothing of which layers are called, and how often
 
     def __init__(self, model: nn.Module, procedure: Procedure | None = None) -> None:
         super().__init__()
@@ -81,6 +85,11 @@ class Task(lightning.LightningModule):
             a scalar; metrics as `name: (sum, count)`; `scores` where predictions can be kept.
         """
         raise NotImplementedError
+
+    @property
+    def shards(self) -> Shards:
+        """How the parameters lie on the processes; a strategy of Lightning's own leaves them whole."""
+        return getattr(self.trainer.strategy, "shards", WHOLE)
 
     def weigh(self, info: BatchInfo) -> tuple[float, float]:
         """What a micro-batch weighs in the mean, and what its whole global batch does, had no sample been damaged.
@@ -125,8 +134,7 @@ class Task(lightning.LightningModule):
         weight, self.stop_agreed = self._consensus.finish()
         self.global_weight = weight
         if weight != self._planned and weight > 0:
-            gradients = [p.grad for p in self.parameters() if p.grad is not None]
-            torch._foreach_mul_(gradients, self._planned / weight)
+            scale(self.shards.gradients(self.parameters()), self._planned / weight)
 
     def configure_gradient_clipping(
         self,
@@ -143,17 +151,18 @@ class Task(lightning.LightningModule):
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
             scaler.unscale_(optimizer)  # a fused optimiser would do it in its step, when they are clipped already
+        gradients = self.shards.gradients(self.parameters())
         if self.procedure.clip_norm is not None:
-            self.gradient_norm = nn.utils.clip_grad_norm_(self.parameters(), self.procedure.clip_norm)
+            self.gradient_norm = clip_norm(self.shards, gradients, self.procedure.clip_norm)
         if self.procedure.clip_value is not None:
-            nn.utils.clip_grad_value_(self.parameters(), self.procedure.clip_value)
+            clip_value(gradients, self.procedure.clip_value)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Step, then let the network keep its constraints (max-norm)."""
         super().optimizer_step(*args, **kwargs)
         constrain = getattr(self.model, "constrain", None)
         if constrain is not None:
-            with torch.no_grad():
+            with torch.no_grad(), self.shards.whole(self.model):
                 constrain()
 
     def configure_optimizers(self) -> Any:

@@ -67,6 +67,8 @@ class Translation(Task):
         procedure: optimiser, schedule, clipping, seed.
     """
 
+    same_calls = False  # a batch of long sentences takes more steps
+
     def __init__(
         self,
         model: nn.Module,

@@ -20,15 +20,17 @@ class Average(Callback):
         if not 0 < decay < 1:
             raise ValueError(f"ema is {decay}, the share of the average kept at each step. Set it between 0 and 1")
         self.decay = decay
-        self._average: dict[str, Tensor] = {}
+        self._saved: dict[str, Tensor] = {}  # whole, from a checkpoint
+        self._average: dict[str, Tensor] = {}  # this process's parts
         self._weights: dict[str, Tensor] = {}  # the trained ones, while the average stands in their place
 
     def on_train_start(self, trainer: Trainer, task: Task) -> None:
         """Begin with the weights themselves, unless a checkpoint brought an average."""
-        parameters = dict(task.model.named_parameters())
-        if not self._average:
-            self._average = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-        self._average = {name: value.to(parameters[name].device) for name, value in self._average.items()}
+        shards = task.shards
+        for name, parameter in task.model.named_parameters():
+            saved = self._saved.pop(name, None)
+            begun = shards.part(parameter) if saved is None else shards.cut(parameter, saved)
+            self._average[name] = begun.clone()
 
     def on_train_batch_end(self, trainer: Trainer, task: Task, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Move the average after each optimiser step."""
@@ -37,7 +39,7 @@ class Average(Callback):
         step = batch["info"].step
         decay = min(self.decay, (1 + step) / (10 + step))
         with torch.no_grad():
-            weights: list[Tensor] = [parameter for _, parameter in task.model.named_parameters()]
+            weights = [task.shards.part(parameter) for parameter in task.model.parameters()]
             torch._foreach_lerp_(list(self._average.values()), weights, 1 - decay)
 
     def on_validation_start(self, trainer: Trainer, task: Task) -> None:
@@ -53,22 +55,31 @@ class Average(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, task: Task, checkpoint: dict[str, Any]) -> None:
         """Save the trained weights, also when they have stepped aside (a stop in the middle of a validation)."""
-        checkpoint["state_dict"] |= {f"model.{name}": value for name, value in self._weights.items()}
+        if self._weights:
+            checkpoint["state_dict"] |= {f"model.{name}": value for name, value in _joined(task, self._weights).items()}
+        checkpoint["callbacks"][self.state_key]["average"] = _joined(task, self._average)
 
     def state_dict(self) -> dict[str, Any]:
-        """The average, by parameter name."""
-        return {"average": self._average}
+        """A place for the average, by parameter name; it is put there by `on_save_checkpoint`, which knows the task."""
+        return {"average": {}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with a saved average."""
-        self._average = dict(state_dict["average"])
+        self._saved = dict(state_dict["average"])
+
+
+def _joined(task: Task, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The whole tensors by parameter name; all processes must call it."""
+    parameters = dict(task.model.named_parameters())
+    return {name: task.shards.join(parameters[name], part) for name, part in parts.items()}
 
 
 def _exchange(task: Task, values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Put values in place of the parameters; returns what stood there."""
+    """Put this process's parts of values in place of those of the parameters; returns what stood there."""
     before = {}
     with torch.no_grad():
         for name, parameter in task.model.named_parameters():
-            before[name] = parameter.detach().clone()
-            parameter.copy_(values[name])
+            part = task.shards.part(parameter)
+            before[name] = part.clone()
+            part.copy_(values[name])
     return before

@@ -32,11 +32,22 @@ class DirectoryIO(CheckpointIO):
         run: the run folder.
         config: what to keep, and whether to write behind the training's back.
         accumulate: micro-batches of a step in this attempt; the attempt that saved may have had others.
+        strategy: of this attempt; what is saved does not depend on it, and goes on under any other.
+        world: processes of this attempt, likewise.
         say: prints one line.
     """
 
-    def __init__(self, run: RunFolder, config: CheckpointConfig, accumulate: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        run: RunFolder,
+        config: CheckpointConfig,
+        accumulate: int,
+        strategy: str,
+        world: int,
+        say: Callable[[str], None],
+    ) -> None:
         self.run, self.config, self.accumulate, self.say = run, config, accumulate, say
+        self.strategy, self.world = strategy, world
         self.checkpoints = run.checkpoints
         self.meta: dict[str, Any] = {}  # for the next manifest
         self._writer = Background("dltk-checkpoint")
@@ -87,12 +98,26 @@ class DirectoryIO(CheckpointIO):
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Verify and read one directory."""
         checkpoint = self.checkpoints.load(Path(path))
+        self._tell_of_change(self.checkpoints.manifest(Path(path)))
         restart_loops(checkpoint["loops"]["fit_loop"], checkpoint["task"]["step"] * self.accumulate)
         return checkpoint
+
+    def _tell_of_change(self, manifest: dict[str, Any]) -> None:
+        """One line where other processes saved than go on."""
+        before = _processes(manifest.get("strategy"), manifest.get("world_size"))
+        now = _processes(self.strategy, self.world)
+        if before != now:
+            self.say(f"step {manifest['step']:,} was saved by {before}, and goes on with {now}")
 
     def remove_checkpoint(self, path: Any) -> None:
         """Lightning removes nothing here; the run folder's retention does."""
         raise AssertionError("checkpoints are removed by Checkpoints.prune only")
+
+
+def _processes(strategy: str | None, world: int | None) -> str:
+    if world == 1 or world is None:
+        return "one process"
+    return f"{world} processes ({strategy or 'ddp'})"  # of an earlier dltk, which had no other
 
 
 def restart_loops(state: dict[str, Any], batches: int) -> None:
@@ -181,8 +206,8 @@ class Saving(Callback):
             "step": step,
             "epoch": epoch,
             "samples": samples,
-            "world_size": trainer.world_size,
-            "strategy": getattr(trainer.strategy, "strategy_name", None) or type(trainer.strategy).__name__,
+            "world_size": self.io.world,
+            "strategy": self.io.strategy,
             "metric": metrics if measured else {},
         }
         if trainer.is_global_zero:

@@ -4,7 +4,8 @@ These dataclasses are the schema of a recipe's fixed sections. The file imports 
 recipe can be checked quickly; the comment behind a field is its help text.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from dltk.run.duration import Duration
@@ -73,12 +74,16 @@ class LogConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchConfig:
-    """Where it runs; never changes the result."""
+    """Where it runs; never changes the result, but that compression rounds."""
 
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"  # auto: CUDA where there is a device, else CPU
     nodes: int = 1  # machines that train together; a job has as many
     devices: int | Literal["auto"] = "auto"  # processes on each machine; auto: all CUDA devices, or one CPU process
-    strategy: Literal["auto", "ddp"] = "auto"  # auto: ddp when there are several processes
+    strategy: Literal["auto", "ddp", "fsdp2", "deepspeed-1", "deepspeed-2", "deepspeed-3"] = "auto"  # auto: ddp
+    bucket_mb: float | None = None  # ddp: size of the buckets in which gradients are sent; default: torch's, 25
+    compression: Literal["none", "bf16"] = "none"  # ddp: send gradients rounded to bf16, half as much; not the same sum
+    static_graph: bool = False  # ddp: every step uses the same layers, as often; lets checkpointed layers be used twice
+    deepspeed: dict[str, Any] = field(default_factory=dict)  # keys added to DeepSpeed's configuration
     threads: int | None = None  # CPU threads a process computes with; default: the cores divided by the processes
 
 
@@ -101,3 +106,17 @@ class SiteConfig:
     python: str | None = None  # the interpreter; default: the one that submits
     wrapper: list[str] = field(default_factory=list)  # a command that Python runs under, such as a container's
     local: list[str] = field(default_factory=list)  # folders that every node has of its own: no place for runs
+
+
+def accumulation(batch: BatchConfig, world: int) -> int:
+    """Passes that make one step, from the one of `micro` and `accumulate` that is given."""
+    if batch.accumulate is not None:
+        return batch.accumulate
+    return 1 if batch.micro is None else -(-batch.global_ // (batch.micro * world))
+
+
+def section(settings: Mapping[str, Any], name: str, config: type[Any]) -> Any:
+    """One section of a recipe as its dataclass (`global` in a recipe is `global_` here)."""
+    values = settings.get(name) or {}
+    known = {one.name for one in fields(config)}
+    return config(**{key if key in known else f"{key}_": value for key, value in values.items()})

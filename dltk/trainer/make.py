@@ -1,6 +1,7 @@
 """From a recipe's settings to a Lightning Trainer with the toolkit's callbacks."""
 
 import dataclasses
+import functools
 import os
 import warnings
 from collections import OrderedDict
@@ -11,13 +12,21 @@ import lightning
 import torch
 from lightning import Callback
 from lightning.pytorch.plugins.environments import LightningEnvironment
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
+from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 
 from dltk.data.datamodule import DataModule
 from dltk.run.folder import RunFolder
 from dltk.trainer.average import Average
 from dltk.trainer.checkpointing import DirectoryIO, Saving
-from dltk.trainer.config import BatchConfig, CheckpointConfig, LogConfig, TrainConfig
+from dltk.trainer.config import (
+    BatchConfig,
+    CheckpointConfig,
+    LaunchConfig,
+    LogConfig,
+    TrainConfig,
+    accumulation,
+    section,
+)
 from dltk.trainer.faults import Faults
 from dltk.trainer.options import Options
 from dltk.trainer.profiling import Profiling
@@ -26,6 +35,8 @@ from dltk.trainer.recorder import Listener, Recorder
 from dltk.trainer.signals import Signals
 from dltk.trainer.stopping import Stopping
 from dltk.trainer.stopwatch import Stopwatch
+from dltk.trainer.strategies.ddp import DataParallel
+from dltk.trainer.strategies.deepspeed_config import STAGES, configuration
 from dltk.trainer.utilisation import Utilisation
 from dltk.trainer.validating import Validating
 
@@ -56,20 +67,6 @@ class Place:
         """The process's device."""
         number = self.rank % self.local_world
         return torch.device("cuda", number) if self.accelerator == "cuda" else torch.device("cpu")
-
-
-def accumulation(batch: BatchConfig, world: int) -> int:
-    """Passes that make one step, from the one of `micro` and `accumulate` that is given."""
-    if batch.accumulate is not None:
-        return batch.accumulate
-    return 1 if batch.micro is None else -(-batch.global_ // (batch.micro * world))
-
-
-def section(settings: Mapping[str, Any], name: str, config: type[Any]) -> Any:
-    """One section of a recipe as its dataclass (`global` in a recipe is `global_` here)."""
-    values = settings.get(name) or {}
-    fields = {field.name for field in dataclasses.fields(config)}
-    return config(**{key if key in fields else f"{key}_": value for key, value in values.items()})
 
 
 def make_trainer(
@@ -110,8 +107,10 @@ def make_trainer(
         say=display.say,
     )
     accumulate = accumulation(section(settings, "batch", BatchConfig), place.world)
+    strategy = _strategy(place, settings)
+    say = display.say if place.rank == 0 else _quietly
     checkpoint = section(settings, "checkpoint", CheckpointConfig)
-    io = DirectoryIO(run, checkpoint, accumulate, display.say)
+    io = DirectoryIO(run, checkpoint, accumulate, getattr(strategy, "label", "single"), place.world, say)
     callbacks = [
         *callbacks_of_others,
         *Faults.of_environment(os.environ),
@@ -127,6 +126,7 @@ def make_trainer(
     ]
     return bare_trainer(
         place,
+        strategy=strategy,
         precision=train.precision,
         deterministic=train.deterministic,
         # The whole run is one epoch of Lightning's: one counter to restart from, and no pause between passes.
@@ -140,17 +140,21 @@ def make_trainer(
 
 
 def bare_trainer(place: Place, **arguments: Any) -> lightning.Trainer:
-    """A Trainer on the process's device, without any of Lightning's own files, bars and warnings."""
+    """A Trainer on the process's device, without any of Lightning's own files, bars and warnings.
+
+    Unless a strategy is given, each of several processes has the whole network, as an evaluation needs it.
+    """
     _quiet()
     # Deterministic algorithms otherwise write NaN into each new tensor first: 5 % of a step of LeNet-5, for the sake of
     # programs that read what nobody wrote. `dltk debug` finds those, by training twice.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     plugins = [*arguments.pop("plugins", []), _Environment()]
+    strategy = arguments.pop("strategy", None) or _strategy(place, {})
     trainer = lightning.Trainer(
         accelerator=place.accelerator,
         devices=place.local_world,
         num_nodes=place.nodes,
-        strategy=_strategy(place),
+        strategy=strategy,
         plugins=plugins,
         logger=False,
         enable_checkpointing=False,
@@ -239,12 +243,26 @@ class _Environment(LightningEnvironment):
         return int(os.environ.get("LOCAL_RANK", 0))
 
 
-def _strategy(place: Place) -> Strategy:
+def _strategy(place: Place, settings: Mapping[str, Any]) -> Strategy:
+    """How the processes share the training; one process shares nothing, whatever the recipe says."""
     if place.world == 1:
         return SingleDeviceStrategy(place.device)
+    launch = section(settings, "launch", LaunchConfig)
     backend = "nccl" if place.accelerator == "cuda" else "gloo"
-    # Gradients lie in the buckets that are summed, so that none is copied there and back.
-    return DDPStrategy(process_group_backend=backend, gradient_as_bucket_view=True)
+    if launch.strategy == "fsdp2":
+        from dltk.trainer.strategies.fsdp2 import FullySharded
+
+        return FullySharded(backend)
+    if launch.strategy in STAGES:
+        from dltk.trainer.strategies.zero import ZeroRedundancy
+
+        configure = functools.partial(configuration, settings, place.world)
+        return ZeroRedundancy(STAGES[launch.strategy], configure, backend)
+    return DataParallel(launch, backend)
+
+
+def _quietly(line: str) -> None:
+    pass
 
 
 def _quiet() -> None:
@@ -262,6 +280,7 @@ def _quiet() -> None:
         ".*lr_scheduler.step.*before.*optimizer.step.*",
         ".*smaller than the logging interval.*",
         ".*overridden `transfer_batch_to_device`.*",
+        ".*torch.distributed.* is deprecated. Please use.*",  # said of DeepSpeed
         ".*It is recommended to use `self.log.*sync_dist=True.*",
     ):
         warnings.filterwarnings("ignore", text)

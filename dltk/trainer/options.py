@@ -3,6 +3,8 @@
 from typing import Any
 
 from lightning import Callback, Trainer
+from torch import Tensor
+from torch.optim import Optimizer
 
 from dltk.tasks.task import Task
 
@@ -25,9 +27,18 @@ class Options(Callback):
                 before, now = group.get("initial_lr"), options.get("initial_lr")
                 rate = group["lr"] if before == now else group["lr"] * now / before if before else now
                 group.update(options, lr=rate)
+            _place_counts(optimizer)
         for config in trainer.lr_scheduler_configs:
             scheduler: Any = config.scheduler
             scheduler.base_lrs = [group["initial_lr"] for group in scheduler.optimizer.param_groups]
+
+
+def _place_counts(optimizer: Optimizer) -> None:
+    """Lay the counts of steps where the recipe's kernels look for them; other kernels may have saved."""
+    beside = any(group.get("fused") or group.get("capturable") for group in optimizer.param_groups)
+    for parameter, state in optimizer.state.items():
+        if isinstance(state.get("step"), Tensor):
+            state["step"] = state["step"].to(parameter.device if beside else "cpu")
 
 
 def _options(group: dict[str, Any]) -> dict[str, Any]:

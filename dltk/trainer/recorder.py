@@ -178,7 +178,7 @@ class Recorder(Callback):
         first = self._first_bad()
         step, what = self._losses[first][0] if first < len(self._losses) else -1, "the loss is"
         self._losses = self._losses[first:][:1]
-        if step < 0 and weights and not _finite(task.model):
+        if step < 0 and weights and not _finite([task.shards.part(parameter) for parameter in task.model.parameters()]):
             step, what = task.step - 1, "the weights after the update are"
         if step < 0:
             return None
@@ -256,9 +256,9 @@ class Recorder(Callback):
         self._line_at = time.perf_counter()
 
 
-def _finite(model: torch.nn.Module) -> bool:
-    """Whether every parameter is finite; waits for the device once."""
-    parameters = [parameter.detach() for parameter in model.parameters()]
+def _finite(parameters: list[Tensor]) -> bool:
+    """Whether every number is finite; waits for the device once."""
+    parameters = [parameter for parameter in parameters if parameter.numel()]  # a part of a small one may be empty
     if not parameters:
         return True
     norms = torch._foreach_norm(parameters, torch.inf)

@@ -74,7 +74,8 @@ def test_what_a_checkpoint_holds_up(tmp_path: Path) -> None:
     kinds = {}
     for name, asynchronous in (("foreground", False), ("beside", True)):
         run = RunFolder.create(tmp_path, "saving", {}, run=name)
-        kinds[name] = DirectoryIO(run, CheckpointConfig(asynchronous=asynchronous, keep_last=1, keep_best=0), 1, print)
+        config = CheckpointConfig(asynchronous=asynchronous, keep_last=1, keep_best=0)
+        kinds[name] = DirectoryIO(run, config, 1, "single", 1, print)
     held: dict[str, list[float]] = {name: [] for name in kinds}
     longer = []
     for _ in range(TURNS):

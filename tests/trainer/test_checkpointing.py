@@ -41,7 +41,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 
 def writer(run: RunFolder, said: Callable[[str], Any] = print, **config: Any) -> DirectoryIO:
-    return DirectoryIO(run, CheckpointConfig(**config), 1, said)
+    return DirectoryIO(run, CheckpointConfig(**config), 1, "single", 1, said)
 
 
 def save(io: DirectoryIO, step: int, weights: torch.Tensor) -> None:

@@ -11,8 +11,8 @@ from dltk.data.datamodule import DataModule
 from dltk.data.digits import Digits
 from dltk.tasks.task import Task
 from dltk.trainer.average import Average
-from dltk.trainer.config import BatchConfig
-from dltk.trainer.make import accumulation, next_validation, section
+from dltk.trainer.config import BatchConfig, accumulation, section
+from dltk.trainer.make import next_validation
 from dltk.trainer.stopwatch import Stopwatch
 
 
@@ -53,11 +53,13 @@ def test_validation_every_so_many_steps_and_the_last() -> None:
 
 class Loop:
     accumulate_grad_batches = 1
+    strategy = None
 
 
 def test_average_follows_the_formula_and_steps_aside() -> None:
     net = nn.Linear(2, 1, bias=False)
     task = Task(net)
+    task.trainer = Loop()  # type: ignore[assignment]
     average = Average(0.5)
     with torch.no_grad():
         net.weight.fill_(0.0)

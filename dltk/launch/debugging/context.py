@@ -15,8 +15,8 @@ from dltk.data.dataset import keys_of
 from dltk.data.loader import Reader, TrainLoader
 from dltk.optim import Constant
 from dltk.tasks.task import Batch, Task
-from dltk.trainer.config import BatchConfig
-from dltk.trainer.make import Place, accumulation, section
+from dltk.trainer.config import BatchConfig, accumulation, section
+from dltk.trainer.make import Place
 
 HELD_OUT_PART = "val"
 Made = TypeVar("Made")

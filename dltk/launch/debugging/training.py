@@ -16,8 +16,8 @@ from lightning.pytorch.profilers import Profiler
 from dltk.data.datamodule import DataModule
 from dltk.launch.debugging.context import Context
 from dltk.tasks.task import Batch, Task
-from dltk.trainer.config import TrainConfig
-from dltk.trainer.make import bare_trainer, section
+from dltk.trainer.config import TrainConfig, section
+from dltk.trainer.make import bare_trainer
 
 Until = Callable[[int, dict[str, float]], bool]  # steps done, the last step's means -> enough
 

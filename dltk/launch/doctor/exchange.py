@@ -83,7 +83,7 @@ class _Started(NamedTuple):
 @contextlib.contextmanager
 def _processes(backend: str, world: int) -> Iterator[list[_Started]]:
     """The processes; none is left afterwards, whatever happens."""
-    from dltk.launch.here import free_port
+    from dltk.launch.processes import free_port
 
     started: list[_Started] = []
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dltk.launch.doctor.demand import Demand
 from dltk.launch.doctor.finding import Finding, fail, ok, warn
-from dltk.launch.here import free_port
+from dltk.launch.processes import free_port
 from dltk.run.host import core_quota, free_memory, usable_cores
 
 FILES, FILES_NEEDED = 4096, 256  # open files that are comfortable, and without which workers fail
