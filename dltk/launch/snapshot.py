@@ -11,7 +11,7 @@ from dltk.errors import LaunchError
 from dltk.run.atomic import refusing
 
 LARGEST = 64 << 20  # bytes of all files
-_KEYS = re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----")
+_KEYS = re.compile(rb"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----\r?\n[A-Za-z0-9+/=]{16}")
 _KEY_FILES = re.compile(r"(?:^|/)(?:\.env|\.netrc|id_(?:rsa|dsa|ecdsa|ed25519)|[^/]*\.(?:pem|p12|pfx))$")
 
 

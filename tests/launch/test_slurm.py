@@ -104,7 +104,10 @@ def test_a_job_runs_the_code_as_it_was_submitted(tmp_path: Path) -> None:
     assert notes[0].endswith("not tracked by Git, so the job does not have: new.py")
 
 
-@pytest.mark.parametrize("files", [{"__env": "A=1"}, {"key": "-----BEGIN OPENSSH PRIVATE KEY-----\n"}])
+KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\n" + "QUJDREVGR0g=" * 3
+
+
+@pytest.mark.parametrize("files", [{"__env": "A=1"}, {"key": KEY}])
 def test_a_secret_is_not_copied(tmp_path: Path, files: dict[str, str]) -> None:
     folder = repository(tmp_path / "mine", **files)
     with pytest.raises(LaunchError, match="looks like a secret key"):
@@ -267,7 +270,7 @@ def test_a_job_that_is_told_to_save_comes_back(cluster: Cluster, workshop: Works
 @pytest.mark.timeout(400)
 def test_a_crash_and_a_cancelled_job_stay_away(cluster: Cluster, workshop: Workshop) -> None:
     crash = Submitted(
-        cluster, workshop, "slurm-crash", "optimizer.lr=1e30", "schedule.name=constant", "schedule.warmup=null"
+        cluster, workshop, "slurm-crash", "optimizer.lr=1e30", "schedule.name=constant", "schedule.warmup=0"
     )
     cancelled = Submitted(cluster, workshop, "slurm-cancelled", "--nodes", "2", "log.every_steps=1", slow=100)
     crash.end("FAILED")
