@@ -1,7 +1,7 @@
 """Groups of processes that live through many trainings: starting four takes longer than most of what they compute.
 
-`Pool.run_processes` stands in for `dltk.launch.here.run_processes`, which starts the processes of one attempt. All else
-is as always: the launcher prepares the run, and each process trains it by `dltk.launch.rank.train`.
+`Pool.run_processes` stands in for `dltk.launch.processes.run_processes`, which starts the processes of one attempt. All
+else is as always: the launcher prepares the run, and each process trains it by `dltk.launch.rank.train`.
 """
 
 import json
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from dltk.errors import ExitCode
-from dltk.launch import here
+from dltk.launch import processes
+from dltk.launch.processes import Group
 from dltk.run.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,8 +30,9 @@ class Pool:
         self.folder = folder
         self._groups: dict[int, list[subprocess.Popen[str]]] = {}
 
-    def run_processes(self, folder: RunFolder, command: list[str], accelerator: str, world: int, signals: Any) -> Any:
+    def run_processes(self, folder: RunFolder, command: list[str], accelerator: str, group: Group, signals: Any) -> Any:
         """One attempt: its exit code and reason. The command is `… rank FOLDER [CHECKPOINT]`."""
+        world = group.world
         restart = command[4] if len(command) > 4 else None
         request = {"folder": str(folder.path.absolute()), "token": folder.token, "restart": restart}
         ends = self._ask(world, request)
@@ -67,7 +69,7 @@ class Pool:
 
     def _begin(self, world: int) -> list["subprocess.Popen[str]"]:
         ranks = []
-        for rank, environment in enumerate(here._environments(world, "cpu", "")):
+        for rank, environment in processes._environments(Group(world), "cpu", ""):
             path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
             environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
             log = (self.folder / f"world-{world}-rank-{rank}.log").open("ab")
@@ -96,7 +98,7 @@ def serve() -> None:
     from dltk.trainer.make import Place
     from dltk.trainer.signals import Signals
 
-    place = Place(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), "cpu")
+    place = Place.of_environment(os.environ)
     with Signals(say=False) as signals:
         for line in sys.stdin:
             asked = json.loads(line)
