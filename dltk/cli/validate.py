@@ -124,12 +124,16 @@ def data_facts(settings: Mapping[str, Any]) -> "Facts":
 
 
 def total_steps(settings: Mapping[str, Any], facts: "Facts | None") -> int | None:
-    """Optimiser steps of the whole run; None where they hang on data that are not here."""
+    """Optimiser steps of the whole run; None where they hang on data that are not here.
+
+    Raises:
+        DataError: the data cannot be cut into such batches.
+    """
     from dltk.data.plan import Plan
     from dltk.data.token_plan import TokenPlan
 
     train, batch = settings["train"], settings["batch"]
-    if train["epochs"] is None or facts is None:
+    if facts is None:
         return train["steps"]
     plan: Plan | TokenPlan
     sizes, seed = [facts.sizes["train"]], train["seed"]
@@ -137,6 +141,8 @@ def total_steps(settings: Mapping[str, Any], facts: "Facts | None") -> int | Non
         plan = TokenPlan(sizes, seed=seed, tokens=batch["tokens"], samples=batch["global"], lengths=facts.lengths)
     else:
         plan = Plan(sizes, seed=seed, batch=batch["global"], last=settings["data"].get("last", "drop"))
+    if train["epochs"] is None:
+        return train["steps"]
     steps = plan.first_step(train["epochs"])
     return steps if train["steps"] is None else min(steps, train["steps"])
 
