@@ -1,4 +1,4 @@
-"""One of four processes fails, under every strategy: a line names it and the cause, nothing is left, the run goes on."""
+"""One of four processes fails, under every strategy: a line names it and the cause, nothing is left, it goes on."""
 
 import json
 import random
