@@ -138,9 +138,7 @@ def _taken_away(run: "RunFolder") -> bool:
 
     training = run.status == "running"
     try:
-        jobs = [
-            job for job, state in slurm.active(run) if state == "PENDING" or not (training or state == "COMPLETING")
-        ]
+        active = slurm.active(run)
     except LaunchError as error:
         if not training:
             raise

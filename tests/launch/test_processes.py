@@ -1,8 +1,11 @@
 """One of four processes fails, under every strategy: a line names it and the cause, nothing is left, it goes on."""
 
 import json
+import os
 import random
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from dltk.launch import processes as launching
 from dltk.run.folder import RunFolder
+from dltk.trainer.signals import Signals
 from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, processes
 from tests.trainer.states import assert_close
 
@@ -102,3 +107,20 @@ def left_behind(marks: Path) -> Iterator[str]:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 yield f"port {port}"
+
+
+def test_who_still_writes_a_checkpoint_is_given_time_when_another_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launching, "GRACE", 0.1)
+    folder = RunFolder.create(tmp_path, "recipe", {}, run="run")
+    saving = launching._start(["sleep", "60"], dict(os.environ), None)
+    failed = launching._start(["false"], dict(os.environ), None)
+    hidden = folder.checkpoints.path / f".writing-step-00000007-{saving.pid}"
+    hidden.mkdir(parents=True)
+    threading.Timer(0.8, hidden.rmdir).start()
+    began = time.monotonic()
+    died = launching._wait(folder, {0: saving, 1: failed}, Signals(), None)
+    assert 0.8 <= time.monotonic() - began < 5
+    assert died.keys() == {1}
+    assert (saving.returncode, failed.returncode) == (-9, 1)
