@@ -123,20 +123,32 @@ def cancel(
     run: str = typer.Argument(help=RUN_HELP),
     why: str = typer.Option("dltk cancel", help="Kept in the ledger."),
 ) -> None:
-    """Ask a training to save and leave at its next step, for good (exit code 130); take a waiting job away."""
-    if not _taken_away(find_run(run)):
+    """Ask a training to save and leave at its next step, for good (exit code 130); take its waiting jobs away."""
+    found = find_run(run)
+    if not _taken_away(found):
         _request(run, why, requeue=False)
 
 
 def _taken_away(run: "RunFolder") -> bool:
-    """Take jobs of a run that wait in a cluster's queue out of it; whether that was all there was to do."""
+    """Take a run's jobs away, but for the one that trains; whether that was all there was to do.
+
+    A job that runs and does not train yet, or not any more, reads no STOP file either.
+    """
     from dltk.launch import slurm
 
-    waiting = [job for job in slurm.jobs_of(run) if slurm.state(job).get("JobState") == "PENDING"]
-    for job in waiting:
+    training = run.status == "running"
+    try:
+        active = slurm.active(run)
+    except LaunchError as error:
+        if not training:
+            raise
+        terminal.note(f"{error} Of its jobs, those that wait stay in the queue.")
+        return False
+    jobs = [job for job, state in active if state == "PENDING" or (not training and state != "COMPLETING")]
+    for job in jobs:
         slurm.cancel(job)
-        terminal.say(f"{run.path}: job {job} waited in the queue, and is cancelled")
-    return bool(waiting) and run.status != "running"
+        terminal.say(f"{run.path}: job {job} was not training, and is cancelled")
+    return bool(jobs) and not training
 
 
 def _request(text: str, why: str, requeue: bool) -> None:

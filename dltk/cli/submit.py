@@ -1,6 +1,8 @@
 """`dltk submit`, `status`, `logs`: runs on a cluster."""
 
 import importlib.util
+import itertools
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +61,12 @@ def submit(
     if test_only:
         terminal.say(_tested(planned))
         return
-    _submit(wanted, [run] if run is not None else _created(wanted, seeds), dependency, chain)
+    if run is None:
+        _submit_new(wanted, planned.runs, dependency, chain)
+        return
+    if dependency is None:
+        _require_no_job(run)
+    _submit(wanted, [run], dependency, chain)
 
 
 def _added(site: Path | None, nodes: int | None, gpus: int | None, limit: str | None) -> list[Any]:
@@ -82,6 +89,15 @@ def _wanted(sources: list[str], added: list[Any]) -> "tuple[Recipe, RunFolder | 
         remedy = "Wait for it, or `dltk stop` it." if run.status == "running" else "Lengthen it: dltk train --extend."
         raise LaunchError(run.path, "", f"is {run.status}", remedy)
     return recipe.load(run.path / "recipe.yaml", *sources[1:], *added, check_model=False), run
+
+
+def _require_no_job(run: "RunFolder") -> None:
+    """Two jobs of one run at once would be in each other's way."""
+    from dltk.launch import slurm
+
+    for job, state in slurm.active(run):
+        remedy = f"Wait for it, `dltk cancel` it, or let the new one follow it: --dependency afterany:{job}."
+        raise LaunchError(run.path, "", f"its job {job} is {state} already", remedy)
 
 
 def _require_place(wanted: "Recipe") -> None:
@@ -124,21 +140,30 @@ def _planned(wanted: "Recipe", run: "RunFolder | None", seeds: int | None) -> tu
     return (folder / (wanted["run"] or "RUN"),)
 
 
-def _created(wanted: "Recipe", seeds: int | None) -> "list[RunFolder]":
-    """The folders of new runs."""
+def _submit_new(wanted: "Recipe", planned: tuple[Path, ...], dependency: str | None, chain: int) -> None:
+    """Make the folders of new runs and submit them; where that fails, they are taken away again."""
+    made: list[RunFolder] = []
+    try:
+        made += (_created(wanted, path, len(planned)) for path in planned)
+        _submit(wanted, made, dependency, chain)
+    except BaseException:
+        for run in made:
+            if not run.jobs():
+                shutil.rmtree(run.path, ignore_errors=True)
+        raise
+
+
+def _created(wanted: "Recipe", planned: Path, count: int) -> "RunFolder":
+    """The folder of a new run; of several, each has the seed that its name says."""
     from dltk import recipe
     from dltk.run.folder import RunFolder
 
-    if seeds is None:
-        runs_dir, text = Path(wanted["runs_dir"]).absolute(), recipe.freeze(wanted)
-        return [RunFolder.create(runs_dir, wanted.name, wanted.settings, run=wanted["run"], text=text)]
-    made = []
-    for seed in range(seeds):
-        settings = {**wanted.settings, "run": f"seed-{seed}", "train": {**wanted["train"], "seed": seed}}
-        text = recipe.freeze(recipe.Recipe(wanted.name, settings))
-        runs_dir = Path(settings["runs_dir"]).absolute()
-        made.append(RunFolder.create(runs_dir, wanted.name, settings, run=f"seed-{seed}", text=text))
-    return made
+    name, settings = wanted["run"], wanted.settings
+    if count > 1:
+        name, seed = planned.name, int(planned.name.removeprefix("seed-"))
+        settings = {**settings, "run": name, "train": {**wanted["train"], "seed": seed}}
+    text = recipe.freeze(recipe.Recipe(wanted.name, settings))
+    return RunFolder.create(planned.parent.parent, wanted.name, settings, run=name, text=text)
 
 
 def _job(wanted: "Recipe", runs: tuple[Path, ...], code: tuple[Path, ...], dependency: str | None) -> "Job":
@@ -166,7 +191,8 @@ def _submit(wanted: "Recipe", runs: "list[RunFolder]", dependency: str | None, c
     from dltk.run.atomic import replace_file
 
     first = runs[0]
-    folder = first.path.absolute() / "jobs" / str(len(first.jobs()) + 1)
+    jobs = first.path.absolute() / "jobs"
+    folder = next(path for path in (jobs / str(number) for number in itertools.count(1)) if not path.exists())
     code = tuple(snapshot(Path.cwd(), folder / "code", terminal.note))
     paths = tuple(run.path.absolute() for run in runs)
     for path in paths:
@@ -232,12 +258,14 @@ def _lines(run: "RunFolder", name: str, follow: bool) -> Iterator[str]:
     """The newest log's text, piece by piece, until its job has left."""
     from dltk.launch import slurm
 
-    jobs, place = slurm.jobs_of(run), 0
+    jobs, place, newest = slurm.jobs_of(run), 0, None
     while True:
         over = not follow or not (jobs and slurm.is_active(slurm.state(jobs[-1])))
         files = sorted((run.path / "logs").glob(name), key=lambda path: path.stat().st_mtime)
         if files:
-            with files[-1].open("rb") as file:
+            place = place if files[-1] == newest else 0  # the next job of a chain has a log of its own
+            newest = files[-1]
+            with newest.open("rb") as file:
                 file.seek(place)
                 data = file.read()
             place += len(data)

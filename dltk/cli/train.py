@@ -88,14 +88,17 @@ def train(
 @commands.command(hidden=True)
 def node(run: str, changes: list[str] | None = typer.Argument(None, metavar="[KEY=VALUE…]")) -> int:
     """Take part in a job as one of its machines; which one, the environment tells."""
-    from dltk.launch.nodes import Node, follow
+    from dltk.launch.nodes import Node, follow, leading
+    from dltk.launch.simulation import leave_with_it
     from dltk.trainer.signals import Signals
 
-    with Signals(say=False) as signals:
-        here = Node.of_slurm(os.environ)
-        if here.number:
+    leave_with_it(os.environ)
+    here = Node.of_slurm(os.environ)
+    if here.number:
+        with Signals(say=False) as signals:
             return follow(Path(run), here, signals)
-    folder, changed, code = _train_one([run, *(changes or [])], None, False, here)
+    with leading(Path(run), here):
+        folder, changed, code = _train_one([run, *(changes or [])], None, False, here)
     _conclude(folder, changed, code)
     return code
 

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from dltk.launch.processes import Group, run_processes
 from dltk.launch.rank import say
 from dltk.run.checkpoint import step_of
 from dltk.run.folder import RunFolder
+from dltk.run.lease import STALE, Lease
 from dltk.trainer.signals import Signals
 from dltk.trainer.strategies.deepspeed_config import STAGES
 
@@ -82,10 +84,12 @@ def attempt(
     Raises:
         LaunchError: another process trains this run, the disk refuses, or the run wants more machines.
     """
-    with contextlib.nullcontext(signals) if signals else Signals() as taken, folder.lease(say):
-        restart = _prepare(folder, node)
+    old_stop = folder.stop_request()
+    with contextlib.nullcontext(signals) if signals else Signals() as taken, _lease(folder, node, taken):
+        restart = _prepare(folder, node, old_stop)
         settings = recipe.thaw(folder.path / "recipe.yaml").settings
         launch = {**settings["launch"], **_launch_changes(changed)}
+        _require_progress(folder, step_of(restart), launch["max_attempts"])
         accelerator, local = devices(launch)
         _require_nodes(folder, launch["nodes"], node)
         world = local * launch["nodes"]
@@ -171,8 +175,37 @@ def _require_nodes(folder: RunFolder, wanted: int, node: Node | None) -> None:
         raise LaunchError(folder.path, "launch.nodes", what, f"Submit it again with launch.nodes={node.count}.")
 
 
-def _prepare(folder: RunFolder, node: Node | None) -> Path | None:
-    """Settle what an earlier attempt left: choose the checkpoint, move metrics past it away, clear a STOP."""
+def _lease(folder: RunFolder, node: Node | None, signals: Signals) -> Lease:
+    """The run for this process; a job waits for the end of one on another machine, which may just have died there."""
+    deadline = time.monotonic() + (0.0 if node is None else 1.5 * STALE)
+    while True:
+        try:
+            return folder.lease(say)
+        except LaunchError:
+            if time.monotonic() >= deadline or signals.received is not None:
+                raise
+        time.sleep(1)
+
+
+def _require_progress(folder: RunFolder, step: int, most: int) -> None:
+    """Refuse to start for ever: attempts that were preempted, or died with their machine, and came no further.
+
+    One that crashed or was interrupted has been started again by a person, so the row ends there.
+    """
+    row = 0
+    for attempt in reversed(folder.ledger.attempts()):
+        first = attempt["first_step"]
+        if attempt["exit_code"] not in (None, ExitCode.PREEMPTED) or first is None or first < step:
+            break
+        row += 1
+    if row >= most:
+        what = f"{most} allowed, and the last {row} were preempted or died at step {step:,} without a step gained"
+        remedy = f"See `dltk runs {folder.path}`; go on with launch.max_attempts={2 * row}."
+        raise LaunchError(folder.path, "launch.max_attempts", what, remedy)
+
+
+def _prepare(folder: RunFolder, node: Node | None, old_stop: dict[str, Any] | None) -> Path | None:
+    """Settle what an earlier attempt left: choose the checkpoint, move metrics past it away, clear its STOP."""
     restart = folder.checkpoints.newest()
     for warning in folder.checkpoints.warnings:
         say(warning)
@@ -181,7 +214,7 @@ def _prepare(folder: RunFolder, node: Node | None) -> Path | None:
         what = f"forked from {parent}, and has no sound checkpoint"
         raise LaunchError(folder.path, "", what, "Fork it again, as another run.")
     folder.metrics.rewind(step_of(restart))
-    if node is None or (folder.stop_request() or {}).get("job") != node.job:
+    if folder.stop_request() == old_stop and (node is None or (old_stop or {}).get("job") != node.job):
         folder.clear_stop()  # else it came while this attempt began
     folder.write_environment({})
     (folder.path / "logs").mkdir(exist_ok=True)

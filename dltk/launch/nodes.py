@@ -1,25 +1,31 @@
 """An attempt on several machines that see the same run folder: each starts its processes, the first one leads.
 
 The leader holds the run's lease, chooses the checkpoint, writes the ledger, and publishes where all meet; the others
-wait for that. What they tell one another lies in the run folder's `logs`, so no machine needs a connection to another's
-launcher, and the number of files that are looked at does not grow with the processes.
+wait for that and answer, and only then do processes start. A machine that leaves before says so, that nobody waits for
+it. What they tell one another lies in the run folder's `logs`, so no machine needs a connection to another's launcher,
+and the number of files that are looked at does not grow with the processes. Each file names its attempt: what an
+earlier one left means nothing.
 """
 
+import contextlib
+import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from dltk.errors import ExitCode, LaunchError
 from dltk.launch.processes import GRACE, LOOK, Alarm, Group, Left, free_port, verdict, watched
-from dltk.launch.rank import FINE
+from dltk.launch.rank import FINE, say
 from dltk.run.atomic import read_object, replace_file, to_json
 from dltk.run.folder import RunFolder
 from dltk.trainer.signals import Signals
 
-COMING = 600.0  # seconds that the others wait for the leader, and for a shared disk to show what it wrote
+COMING = 600.0  # seconds that machines wait for one another, and for a shared disk to show what was written
+SHOWN = 90.0  # seconds after which a shared disk shows what another machine wrote when it left
 
 
 @dataclass(frozen=True)
@@ -65,27 +71,50 @@ class _Meeting:
     restart: str | None  # the checkpoint to go on from
 
 
+@contextlib.contextmanager
+def leading(path: Path, node: Node) -> Iterator[None]:
+    """Tell the others when the first machine leaves: they may wait for a training that never begins.
+
+    Args:
+        path: the run's folder, which may be none.
+        node: the first machine.
+    """
+    try:
+        yield
+    finally:
+        if node.count > 1 and (path / "recipe.yaml").is_file():
+            with contextlib.suppress(OSError, LaunchError):  # what is wrong with the disk has been said
+                (path / "logs").mkdir(exist_ok=True)
+                replace_file(path / "logs" / "meeting.json", to_json({"job": node.job, "over": True}))
+
+
 def lead(
     folder: RunFolder, node: Node, accelerator: str, local: int, restart: Path | None, signals: Signals
 ) -> tuple[ExitCode, str]:
     """Train on all machines, as the first of them; the exit code and the reason of all processes.
 
     Raises:
-        DltkError: the user's mistake that one of them found.
+        DltkError: the user's mistake that one of them found, or one that does not come.
     """
     group = Group(local, 0, node.count, node.job, node.address, free_port(node.address))
     logs = folder.path / "logs"
-    for number in range(1, node.count):
-        _ends(logs, number).unlink(missing_ok=True)
     meeting = _Meeting(
         node.job, folder.token, accelerator, local, group.address, group.port, str(restart) if restart else None
     )
     replace_file(logs / "meeting.json", to_json(asdict(meeting)))
     alarm = Alarm(folder, node.job)
-    left = watched(folder, _command(folder.path, meeting), accelerator, group, signals, alarm)
-    if any(how.code not in FINE for how in left.values()):
+    try:
+        early = _gathered(logs, node, signals)
+        left = {} if early else watched(folder, _command(folder.path, meeting), accelerator, group, signals, alarm)
+    except BaseException:
+        alarm.ring()  # the others' processes may wait for this machine's
+        raise
+    failed = any(how.code not in FINE for how in left.values())
+    if failed or early:
         alarm.ring()
-    deadline = time.monotonic() + 2 * GRACE
+    if early:
+        return early
+    deadline = time.monotonic() + (2 * GRACE if failed else SHOWN)
     for number in range(1, node.count):
         left |= _left_on(logs, number, node.job, deadline) or _lost(group, number)
     return verdict(folder, left)
@@ -95,16 +124,26 @@ def follow(path: Path, node: Node, signals: Signals) -> ExitCode:
     """Train on all machines, as one of the others; the gravest code of this machine's processes.
 
     Raises:
-        LaunchError: the leader does not come.
+        LaunchError: there is no such run, or the leader does not come.
     """
-    meeting = _meet(path, node, signals)
-    if meeting is None:
+    logs = RunFolder.open(path).path / "logs"
+    meeting = _meet(logs, node, signals)
+    if signals.received is not None and meeting is None:
+        _tell(logs, node, {"gone": signals.received})
         return ExitCode.PREEMPTED
+    if meeting is None:
+        say(f"{path}: the first of {node.count} machines left before the training began")
+        return ExitCode.DONE  # its own code is that of all
     folder = RunFolder.open(path, token=meeting.token)
+    alarm = Alarm(folder, node.job)
     group = Group(meeting.local, node.number, node.count, node.job, meeting.address, meeting.port)
-    left = watched(folder, _command(path, meeting), meeting.accelerator, group, signals, Alarm(folder, node.job))
-    told = {str(rank): [how.code, how.at] for rank, how in left.items()}
-    replace_file(_ends(path / "logs", node.number), to_json({"job": node.job, "left": told}))
+    _tell(logs, node, {"here": node.address})
+    try:
+        left = watched(folder, _command(path, meeting), meeting.accelerator, group, signals, alarm)
+    except BaseException:
+        alarm.ring()
+        raise
+    _tell(logs, node, {"left": {str(rank): [how.code, how.at] for rank, how in left.items()}})
     codes = [how.code for how in left.values()]
     return ExitCode(max(codes)) if all(code in FINE for code in codes) else ExitCode.CRASHED
 
@@ -113,30 +152,65 @@ def _command(path: Path, meeting: _Meeting) -> list[str]:
     return [sys.executable, "-m", "dltk.launch.rank", str(path), *([meeting.restart] if meeting.restart else [])]
 
 
-def _meet(path: Path, node: Node, signals: Signals) -> _Meeting | None:
-    """What the leader tells; None when this machine is told to leave before."""
+def _meet(logs: Path, node: Node, signals: Signals) -> _Meeting | None:
+    """What the leader tells; None when it has left, or this machine is told to leave before."""
     deadline = time.monotonic() + COMING
     while time.monotonic() < deadline and signals.received is None:
-        said = read_object(path / "logs" / "meeting.json")
+        said = read_object(logs / "meeting.json")
         if said and said.get("job") == node.job:
-            return _Meeting(**said)
+            return None if said.get("over") else _Meeting(**said)
         time.sleep(LOOK / 2)
     if signals.received is not None:
         return None
     what = f"no word of the first of {node.count} machines within {COMING:.0f} s"
-    raise LaunchError(path, "", what, "Look into its log, and whether all machines see the same folder.")
+    raise LaunchError(logs.parent, "", what, "Look into its log, and whether all machines see the same folder.")
+
+
+def _gathered(logs: Path, node: Node, signals: Signals) -> tuple[ExitCode, str] | None:
+    """Wait for the others' answers; the end of all when one of them, or this one, was told to leave before.
+
+    Raises:
+        LaunchError: one does not come.
+    """
+    missing, deadline = set(range(1, node.count)), time.monotonic() + COMING
+    while missing:
+        told = signals.received
+        for number in sorted(missing):
+            said = _said(logs, number, node.job)
+            told = told or said.get("gone")
+            missing -= {number} if said else set()
+        if told is not None:
+            name = signal.Signals(told).name
+            return (ExitCode.INTERRUPTED if told == signal.SIGINT else ExitCode.PREEMPTED), name
+        if missing and time.monotonic() > deadline:
+            which = ", ".join(str(number + 1) for number in sorted(missing))
+            what = f"no word of machine {which} of {node.count} within {COMING:.0f} s"
+            raise LaunchError(logs.parent, "", what, "Look into the job's log: Python may not start there.")
+        time.sleep(LOOK / 2)
+    return None
 
 
 def _ends(logs: Path, number: int) -> Path:
     return logs / f"node-{number}.json"
 
 
+def _tell(logs: Path, node: Node, what: dict[str, Any]) -> None:
+    """Let the leader know."""
+    replace_file(_ends(logs, node.number), to_json({"job": node.job, **what}))
+
+
+def _said(logs: Path, number: int, job: str) -> dict[str, Any]:
+    """What another machine told last in this attempt; nothing as long as it is silent."""
+    said = read_object(_ends(logs, number)) or {}
+    return said if said.get("job") == job else {}
+
+
 def _left_on(logs: Path, number: int, job: str, deadline: float) -> dict[int, Left]:
     """How the processes of another machine left; nothing when it doesn't tell in time."""
     while True:
-        said = read_object(_ends(logs, number)) or {}
-        if said.get("job") == job:
-            return {int(rank): Left(code, at) for rank, (code, at) in said["left"].items()}
+        told = _said(logs, number, job).get("left")
+        if told is not None:
+            return {int(rank): Left(code, at) for rank, (code, at) in told.items()}
         if time.monotonic() > deadline:
             return {}
         time.sleep(LOOK / 2)

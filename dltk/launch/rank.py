@@ -162,7 +162,7 @@ def main(arguments: list[str]) -> int:
 
 def serve(path: Path, work: Work) -> int:
     """Do the work of one process of several, leave how it ended in a folder, and return the exit code."""
-    _leave_with(int(os.environ["DLTK_LAUNCHER"]))
+    leave_with(int(os.environ["DLTK_LAUNCHER"]))
     with Signals(say=False) as signals:
         rank = int(os.environ["RANK"])
         end = _end_of(work, signals)
@@ -216,7 +216,7 @@ def _openmp_threads() -> int:
     return int(first) if first.isdecimal() else 0
 
 
-def _leave_with(launcher: int) -> None:
+def leave_with(launcher: int) -> None:
     """End when the launcher is gone: a process whose launcher was killed would wait for its peers for ever."""
 
     def watch() -> None:

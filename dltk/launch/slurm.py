@@ -73,9 +73,7 @@ class Job:
             "settings": shlex.join(self.settings),
         }
         text = (shipped() / "slurm" / "train.sbatch").read_text()
-        for key, value in values.items():
-            text = text.replace("{{" + key + "}}", value)
-        return text
+        return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], text)
 
     def _header(self) -> list[str]:
         site, launch = self.site, self.launch
@@ -179,13 +177,19 @@ def require_room(job: Job, origin: Mapping[str, str]) -> None:
         raise _refusal(origin, "site.time", what, f"Set at most {longest}.")
     if job.launch["accelerator"] == "cuda":
         wanted, devices = job.site["gres"], job.launch["devices"]
-        has = sum(int(count) for count in re.findall(rf"(?<![\w:]){re.escape(wanted)}(?::\w+)*?:(\d+)", found["Gres"]))
+        has = _gres_of_a_node(wanted, found["Gres"])
         if not has:
             what = f"'{wanted}' asked, the nodes of partition '{name}' have {found['Gres']}"
             raise _refusal(origin, "site.gres", what, "Name one that they have.")
         if devices > has:
             what = f"{devices} asked, a node of partition '{name}' has {has}"
             raise _refusal(origin, "launch.devices", what, f"Set at most {has}, or raise launch.nodes.")
+
+
+def _gres_of_a_node(wanted: str, listed: str) -> int:
+    """How many of a kind, such as `gpu` or `gpu:a100`, one node has: the one with most, of sinfo's line for each."""
+    one = re.compile(rf"(?<![\w:]){re.escape(wanted)}(?::\w+)*?:(\d+)")
+    return max((sum(map(int, one.findall(line))) for line in listed.splitlines()), default=0)
 
 
 def _refusal(origin: Mapping[str, str], key: str, what: str, remedy: str) -> LaunchError:
@@ -227,6 +231,12 @@ def state(job: str) -> dict[str, str]:
 def is_active(found: Mapping[str, str]) -> bool:
     """Whether a job waits or runs."""
     return found.get("JobState") in _ACTIVE
+
+
+def active(run: RunFolder) -> list[tuple[str, str]]:
+    """A run's jobs that wait or run, with their states; the last one last."""
+    found = [(job, state(job)) for job in jobs_of(run)]
+    return [(job, known["JobState"]) for job, known in found if is_active(known)]
 
 
 def cancel(job: str) -> None:

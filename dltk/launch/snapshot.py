@@ -42,8 +42,9 @@ def snapshot(folder: Path, to: Path, note: Callable[[str], None]) -> list[Path]:
 
 def _copy(root: Path, to: Path) -> Path:
     """Copy the tracked files of a repository, with their local changes."""
-    names = _git(root, "ls-files", "-z").split("\0")
-    files = [name for name in names if name and (root / name).is_file() and not (root / name).is_symlink()]
+    names = _git(root, "ls-files", "-z", "--recurse-submodules").split("\0")
+    inside = {(root / name).absolute() for name in names if name}
+    files = [name for name in names if name and (root / name).is_file() and (root / name).resolve() in inside]
     size = sum((root / name).stat().st_size for name in files)
     if size > LARGEST:
         what = f"the tracked files are {size / 1e6:,.0f} MB, more than the {LARGEST / 1e6:.0f} MB of a snapshot"

@@ -42,7 +42,10 @@ RANGES = {
     },
     "checkpoint": {"every_steps": COUNT, "every_minutes": SIZE, "keep_best": SIZE, "keep_last": COUNT},
     "log": {"every_steps": COUNT},
-    "launch": {"nodes": COUNT, "devices": COUNT, "threads": COUNT, "bucket_mb": ABOVE},
+    "launch": {
+        **{"nodes": COUNT, "devices": COUNT, "threads": COUNT, "max_attempts": COUNT},
+        **{"bucket_mb": ABOVE},
+    },
     "site": {"cpus": COUNT, "notice": SIZE},
     "data": {"workers": SIZE, "max_bad": SIZE, "eval_batch": COUNT, "image_size": COUNT},
     "task": {"std": ABOVE, "auxiliary_weight": SIZE},

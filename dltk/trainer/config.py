@@ -84,6 +84,7 @@ class LaunchConfig:
     compression: Literal["none", "bf16"] = "none"  # ddp: send gradients rounded to bf16, half as much; not the same sum
     static_graph: bool = False  # ddp: every step uses the same layers, as often; lets checkpointed layers be used twice
     deepspeed: dict[str, Any] = field(default_factory=dict)  # keys added to DeepSpeed's configuration
+    max_attempts: int = 20  # attempts in a row that are preempted, or die, before a step is gained; then none begins
     threads: int | None = None  # CPU threads a process computes with; default: the cores divided by the processes
 
 

@@ -49,6 +49,11 @@ class Command:
         file = self._files.with_suffix(".code")
         return int(file.read_text()) if file.exists() else None
 
+    @property
+    def ended(self) -> float:
+        """When it had left (seconds since 1970)."""
+        return self._files.with_suffix(".code").stat().st_mtime
+
     def signal(self, number: int) -> None:
         """Send a signal to this process alone."""
         os.kill(self.pid, number)

@@ -92,16 +92,41 @@ class Slow(Callback):
 
 
 class Raise(Callback):
-    """Raises in one process before a step: a crash, or a user's mistake."""
+    """Raises in one process before a step, once where there are marks: a crash, or a user's mistake."""
 
-    def __init__(self, step: int, rank: int, mistake: bool = False) -> None:
-        self.step, self.rank, self.mistake = step, rank, mistake
+    def __init__(self, step: int, rank: int, mistake: bool = False, marks: str | None = None) -> None:
+        self.step, self.rank, self.mistake, self.marks = step, rank, mistake, marks
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, i: int) -> None:
         if batch["info"].step == self.step and trainer.global_rank == self.rank:
+            if self.marks is not None and not first_time(Path(self.marks), f"raised-at-{self.step}"):
+                return
             if self.mistake:
                 raise RecipeError("small.yaml:3", "data.size", "9 is too many", "Set at most 8.")
             raise ZeroDivisionError("the planted crash")
+
+
+class Exhaust(Callback):
+    """Asks for more memory than any machine has, once in one process before a step."""
+
+    def __init__(self, step: int, rank: int, marks: str) -> None:
+        self.step, self.rank, self.marks = step, rank, Path(marks)
+
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, i: int) -> None:
+        reached = batch["info"].step == self.step and trainer.global_rank == self.rank
+        if reached and first_time(self.marks, f"exhausted-at-{self.step}"):
+            torch.empty(1 << 50, dtype=torch.uint8)
+
+
+class Known(Callback):
+    """Notes each process's number and the port where all meet."""
+
+    def __init__(self, marks: str) -> None:
+        self.marks = Path(marks)
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        known = {"pid": os.getpid(), "port": int(os.environ["MASTER_PORT"])}
+        replace_file(self.marks / f"known-{trainer.global_rank}.json", json.dumps(known))
 
 
 class Poison(Callback):

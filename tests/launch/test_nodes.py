@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from dltk.errors import LaunchError
+from dltk.errors import ExitCode, LaunchError
+from dltk.launch import nodes
 from dltk.launch.nodes import Node
 from dltk.launch.rank import End
 from dltk.launch.simulation import Simulation
 from dltk.run.folder import RunFolder
 from dltk.trainer.faults import Faults, Kill, Slow, write
+from dltk.trainer.signals import Signals
 from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, processes, wait_until
 
 PLAIN = ("model.dropout=0.0", "train.epochs=1", "train.seed=3")
@@ -45,6 +47,54 @@ def test_the_machine_of_a_slurm_task() -> None:
         Node.of_slurm({**said, "SLURM_STEP_NUM_TASKS": "4"})
     with pytest.raises(LaunchError, match=r"'SLURM_STEP_NUM_TASKS' is missing or wrong\. It is started by"):
         Node.of_slurm({})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    made = RunFolder.create(tmp_path, "recipe", {}, run="run")
+    (made.path / "logs").mkdir()
+    return made
+
+
+def machine(number: int, job: str = "slurm 7.1") -> Node:
+    return Node(number, 3, job, "127.0.0.1")
+
+
+def test_nobody_waits_for_a_first_machine_that_has_left(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ZeroDivisionError), nodes.leading(folder.path, machine(0)):
+        raise ZeroDivisionError
+    assert nodes.follow(folder.path, machine(1), Signals()) is ExitCode.DONE
+    assert "the first of 3 machines left before the training began" in capsys.readouterr().err
+
+
+def test_what_an_earlier_attempt_left_means_nothing(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "COMING", 0.6)
+    with nodes.leading(folder.path, machine(0, "slurm 7.0")):
+        pass
+    with pytest.raises(LaunchError, match="no word of the first of 3 machines within 1 s"):
+        nodes.follow(folder.path, machine(1), Signals())
+    for number, job in ((1, "slurm 7.0"), (2, "slurm 7.1")):
+        nodes._tell(folder.path / "logs", machine(number, job), {"here": "127.0.0.1"})
+    with pytest.raises(LaunchError, match=r"no word of machine 2 of 3 within 1 s\. Look into the job's log"):
+        nodes.lead(folder, machine(0), "cpu", 1, None, Signals())
+    assert not list((folder.path / "logs").glob("rank-*")), "a process was started that would wait for the others"
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_a_machine_that_is_told_to_leave_before_it_begins(folder: RunFolder, number: int) -> None:
+    told = Signals()
+    told.received = number
+    assert nodes.follow(folder.path, machine(1), told) is ExitCode.PREEMPTED
+    found = nodes.lead(folder, machine(0), "cpu", 1, None, Signals())
+    assert found == (ExitCode.PREEMPTED, signal.Signals(number).name)
+
+
+def test_a_folder_that_is_no_run_is_not_waited_for(tmp_path: Path) -> None:
+    with nodes.leading(tmp_path, machine(0)):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(LaunchError, match="not a run folder"):
+        nodes.follow(tmp_path, machine(1), Signals())
 
 
 def test_faults_and_machines_are_asked_for_as_a_whole(workshop: Workshop) -> None:

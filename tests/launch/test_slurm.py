@@ -71,6 +71,15 @@ def test_what_cannot_stand_in_a_script(site: dict[str, Any], said: str) -> None:
         job(**site).script()
 
 
+def test_what_looks_like_a_placeholder_stays() -> None:
+    assert "export A='{{python}}'\n" in job(environment={"A": "{{python}}"}).script()
+
+
+@pytest.mark.parametrize(("wanted", "count"), [("gpu", 8), ("gpu:a100", 4), ("gpu:v100", 8), ("tpu", 0)])
+def test_the_devices_of_one_node(wanted: str, count: int) -> None:
+    assert slurm._gres_of_a_node(wanted, "gpu:a100:4(S:0-1)\ngpu:v100:6,gpu:v100:2\n(null)") == count
+
+
 def test_durations_as_slurm_reads_them() -> None:
     assert [clock(text) for text in ("24:00:00", "90m", "2-12:00")] == ["1-00:00:00", "0-01:30:00", "2-12:00:00"]
 
@@ -102,6 +111,17 @@ def test_a_job_runs_the_code_as_it_was_submitted(tmp_path: Path) -> None:
     (folder / "net.py").write_text("version = 3\n")
     assert (mine / "net.py").read_text() == "version = 2\n"
     assert notes[0].endswith("not tracked by Git, so the job does not have: new.py")
+
+
+def test_a_link_to_a_tracked_file_is_a_file_of_the_copy(tmp_path: Path) -> None:
+    folder = repository(tmp_path / "mine", net__py="version = 1\n")
+    (folder / "same.py").symlink_to("net.py")
+    (tmp_path / "secret").touch()
+    (folder / "elsewhere").symlink_to(tmp_path / "secret")
+    subprocess.run(["git", "add", "-A"], cwd=folder, check=True)
+    mine, *_ = snapshot(folder, tmp_path / "code", print)
+    assert (mine / "same.py").read_text() == "version = 1\n"
+    assert not (mine / "elsewhere").exists()
 
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\n" + "QUJDREVGR0g=" * 3
@@ -329,6 +349,8 @@ def test_what_the_cluster_has_not(cluster: Cluster, workshop: Workshop) -> None:
     assert "site.gres: 'tpu' asked, the nodes of partition 'main' have gpu:2" in refused(
         "--gpus-per-node", "1", "site.gres=tpu"
     )
+    assert "sbatch: " in refused("run=never", "--dependency", "afterok:99999999", *CPU)
+    assert not workshop.run("never").exists()
     said = workshop.dltk("submit", "small.yaml", "--nodes", "2", *CPU, "--test-only", **cluster.environment)
     assert "to start at" in said.out
 
@@ -340,6 +362,11 @@ def test_a_job_that_waits(cluster: Cluster, workshop: Workshop) -> None:
     run = Submitted(cluster, workshop, "slurm-waits", "--dependency", f"afterok:{first.number}")
     said = workshop.dltk("status", "small/slurm-waits", **cluster.environment).out
     assert "PENDING (Dependency)" in said
+    again = workshop.dltk("submit", "small/slurm-waits", *CPU, expect=2, **cluster.environment)
+    assert again.err == (
+        f"runs/small/slurm-waits: its job {run.number} is PENDING already. Wait for it, `dltk cancel` it, or let the "
+        f"new one follow it: --dependency afterany:{run.number}.\n"
+    )
     workshop.dltk("cancel", "small/slurm-waits", **cluster.environment)
     run.end("CANCELLED")
     cluster.tool("scancel", first.number)

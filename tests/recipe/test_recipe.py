@@ -56,7 +56,7 @@ def test_every_default_is_filled_in(write: Write) -> None:
     settings = quick(write()).settings
     assert list(settings) == [
         *("name", "model", "task", "data", "optimizer", "schedule", "batch", "train", "checkpoint", "log", "launch"),
-        *("claim", "init", "run", "runs_dir", "data_dir"),
+        *("site", "claim", "init", "run", "runs_dir", "data_dir"),
     ]
     assert settings["name"] == "r"
     assert settings["model"] == {

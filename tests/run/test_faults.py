@@ -67,7 +67,7 @@ ATTEMPTS = textwrap.dedent("""
 def _consistent(run: RunFolder) -> int:
     """Checks everything a killed attempt may have left; returns the newest step."""
     again = RunFolder.open(run.path)
-    assert again.status == "lost"
+    assert again.status == ("lost" if again.ledger.attempts() else "new")
     checkpoints = again.checkpoints
     for path in checkpoints.steps().values():
         assert checkpoints.verify(path) is None, path
@@ -93,9 +93,10 @@ def test_kill_at_any_moment_leaves_what_resumes(tmp_path: Path) -> None:
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    reached = 0
-    kills = 25
-    for _ in range(kills):
+    reached = kills = 0
+    while len(run.ledger.attempts()) < 20 or reached <= 20:  # some are killed before their first line
+        kills += 1
+        assert kills <= 250, f"{len(run.ledger.attempts())} attempts came to {reached} steps"
         process.stdin.write(f"{chance.uniform(0.02, 0.25)}\n")
         process.stdin.flush()
         assert int(process.stdout.readline()) == signal.SIGALRM
@@ -104,9 +105,7 @@ def test_kill_at_any_moment_leaves_what_resumes(tmp_path: Path) -> None:
         reached = step
     process.stdin.close()
     process.wait()
-    assert reached > 20
     attempts = run.ledger.attempts()
-    assert len(attempts) >= kills - 5  # some were killed before their first line
     assert all(attempt["reason"].startswith("unknown, last heartbeat") for attempt in attempts[:-1])
     lost = [line["step"] for line in MetricsLog(run.metrics.lost_path).read()]
     assert len(lost) > 0
