@@ -87,6 +87,9 @@ class Job:
             if site[key] is not None:
                 lines.append(f"--{key}={_word(f'site.{key}', site[key])}")
         if site["time"] is not None:
+            if Duration(site["time"]).seconds <= site["notice"]:
+                what = f"{site['notice']} s, and the whole job has {site['time']}"
+                raise LaunchError("", "site.notice", what, "Give the job more time, or less to save in.")
             lines.append(f"--time={clock(site['time'])}")
         if launch["accelerator"] == "cuda":
             lines.append(f"--gres={_word('site.gres', site['gres'])}:{launch['devices']}")

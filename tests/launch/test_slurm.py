@@ -63,6 +63,7 @@ def test_an_array_has_a_run_for_each_task() -> None:
 @pytest.mark.parametrize(("site", "said"), [
     ({"account": "a\n#SBATCH --uid=0"}, r"site.account: 'a\\n#SBATCH --uid=0' cannot stand in a job's header"),
     ({"partition": "a b"}, "site.partition: 'a b' cannot stand"),
+    ({"time": "2m"}, "site.notice: 120 s, and the whole job has 2m. Give the job more time"),
     ({"options": ["--wrap=x y"]}, "site.options: '--wrap=x y' is no option of sbatch"),
     ({"environment": {"A;B": "1"}}, "site.environment: 'A;B' is no variable's name"),
 ])  # fmt: skip
