@@ -134,7 +134,7 @@ def _word(key: str, value: str) -> str:
 
 def _path(path: Path) -> str:
     text = str(path)
-    if not re.fullmatch(r"[A-Za-z0-9_.:@+,/=%-]+", text):
+    if not re.fullmatch(r"[A-Za-z0-9_.@+,/=%-]+", text):  # a colon would cut PYTHONPATH, which leads into it
         what = f"{text!r} cannot stand in a job's header"
         raise LaunchError("", "runs_dir", what, "Choose a folder without spaces and special characters.")
     return text

@@ -72,6 +72,13 @@ def test_what_cannot_stand_in_a_script(site: dict[str, Any], said: str) -> None:
         job(**site).script()
 
 
+@pytest.mark.parametrize("folder", ["/shared/my runs", "/shared/10:30"])
+def test_a_folder_that_cannot_stand_in_a_script(folder: str) -> None:
+    one = job()
+    with pytest.raises(LaunchError, match=f"runs_dir: '{folder}.*' cannot stand in a job's header"):
+        Job(one.name, (Path(folder),), one.code, one.launch, one.site).script()
+
+
 def test_what_looks_like_a_placeholder_stays() -> None:
     assert "export A='{{python}}'\n" in job(environment={"A": "{{python}}"}).script()
 
