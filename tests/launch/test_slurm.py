@@ -357,7 +357,7 @@ def test_what_the_cluster_has_not(cluster: Cluster, workshop: Workshop) -> None:
     assert "site.gres: 'tpu' asked, the nodes of partition 'main' have gpu:2" in refused(
         "--gpus-per-node", "1", "site.gres=tpu"
     )
-    assert "sbatch: " in refused("run=never", "--dependency", "afterok:99999999", *CPU)
+    assert "sbatch: " in refused("run=never", "site.constraint=none", *CPU)
     assert not workshop.run("never").exists()
     said = workshop.dltk("submit", "small.yaml", "--nodes", "2", *CPU, "--test-only", **cluster.environment)
     assert "to start at" in said.out
