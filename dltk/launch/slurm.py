@@ -87,6 +87,9 @@ class Job:
             if site[key] is not None:
                 lines.append(f"--{key}={_word(f'site.{key}', site[key])}")
         if site["time"] is not None:
+            if Duration(site["time"]).seconds <= site["notice"]:
+                what = f"{site['notice']} s, and the whole job has {site['time']}"
+                raise LaunchError("", "site.notice", what, "Give the job more time, or less to save in.")
             lines.append(f"--time={clock(site['time'])}")
         if launch["accelerator"] == "cuda":
             lines.append(f"--gres={_word('site.gres', site['gres'])}:{launch['devices']}")
@@ -131,7 +134,7 @@ def _word(key: str, value: str) -> str:
 
 def _path(path: Path) -> str:
     text = str(path)
-    if not re.fullmatch(r"[A-Za-z0-9_.:@+,/=%-]+", text):
+    if not re.fullmatch(r"[A-Za-z0-9_.@+,/=%-]+", text):  # a colon would cut PYTHONPATH, which leads into it
         what = f"{text!r} cannot stand in a job's header"
         raise LaunchError("", "runs_dir", what, "Choose a folder without spaces and special characters.")
     return text

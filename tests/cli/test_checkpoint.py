@@ -148,7 +148,7 @@ def test_inspect_lists_all_or_looks_into_one(dltk: Command, trained: Trained, tm
     run = RunFolder.open(trained.path)
     assert [one["step"] for one in listed.json] == list(run.checkpoints.steps())
     newest = listed.json[-1]
-    assert (newest["world_size"], newest["strategy"], newest["damage"]) == (1, "single_device", None)
+    assert (newest["world_size"], newest["strategy"], newest["damage"]) == (1, "single", None)
     per_epoch = 1257 // 32  # steps
     assert (newest["epoch"], newest["samples"]) == (400 // per_epoch, 400 % per_epoch * 32)
     said = dltk("checkpoint", "inspect", f"{trained.path}@newest", "--tensors", "--json")

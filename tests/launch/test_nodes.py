@@ -1,6 +1,7 @@
 """Several machines of several processes each, started on this one as a cluster's job would start them."""
 
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,20 @@ def test_all_machines_leave_together(workshop: Workshop, number: int, code: int)
     wait_until(lambda: not launchers(name), "the launchers to leave", 5)
     workshop.dltk("train", f"runs/small/{name}", "--simulate", "1x2")
     assert RunFolder.open(workshop.run(name)).status == "done"
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(200)
+def test_a_second_ctrl_c_leaves_nothing_behind(workshop: Workshop) -> None:
+    slow = ("--simulate", "2x1", "--slow", "rank=1:3000ms")
+    command = workshop.start("train", "small.yaml", "run=twice", *PLAIN, "log.every_steps=1", *slow)
+    metrics: Path = workshop.run("twice") / "metrics.jsonl"
+    wait_until(metrics.exists, "a step", 90, command.kill)
+    for _ in range(2):
+        command.signal(signal.SIGINT)
+        time.sleep(0.3)
+    command.end(130, 5)
+    wait_until(lambda: not launchers("twice"), "the launchers to leave", 5)
 
 
 def launchers(name: str) -> list[int]:

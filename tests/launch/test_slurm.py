@@ -63,12 +63,20 @@ def test_an_array_has_a_run_for_each_task() -> None:
 @pytest.mark.parametrize(("site", "said"), [
     ({"account": "a\n#SBATCH --uid=0"}, r"site.account: 'a\\n#SBATCH --uid=0' cannot stand in a job's header"),
     ({"partition": "a b"}, "site.partition: 'a b' cannot stand"),
+    ({"time": "2m"}, "site.notice: 120 s, and the whole job has 2m. Give the job more time"),
     ({"options": ["--wrap=x y"]}, "site.options: '--wrap=x y' is no option of sbatch"),
     ({"environment": {"A;B": "1"}}, "site.environment: 'A;B' is no variable's name"),
 ])  # fmt: skip
 def test_what_cannot_stand_in_a_script(site: dict[str, Any], said: str) -> None:
     with pytest.raises(LaunchError, match=said):
         job(**site).script()
+
+
+@pytest.mark.parametrize("folder", ["/shared/my runs", "/shared/10:30"])
+def test_a_folder_that_cannot_stand_in_a_script(folder: str) -> None:
+    one = job()
+    with pytest.raises(LaunchError, match=f"runs_dir: '{folder}.*' cannot stand in a job's header"):
+        Job(one.name, (Path(folder),), one.code, one.launch, one.site).script()
 
 
 def test_what_looks_like_a_placeholder_stays() -> None:
@@ -349,7 +357,7 @@ def test_what_the_cluster_has_not(cluster: Cluster, workshop: Workshop) -> None:
     assert "site.gres: 'tpu' asked, the nodes of partition 'main' have gpu:2" in refused(
         "--gpus-per-node", "1", "site.gres=tpu"
     )
-    assert "sbatch: " in refused("run=never", "--dependency", "afterok:99999999", *CPU)
+    assert "sbatch: " in refused("run=never", "site.constraint=none", *CPU)
     assert not workshop.run("never").exists()
     said = workshop.dltk("submit", "small.yaml", "--nodes", "2", *CPU, "--test-only", **cluster.environment)
     assert "to start at" in said.out

@@ -35,7 +35,7 @@ def recorder(tmp_path: Path, said: list[str]) -> Recorder:
         position=lambda step: (0, step),
         damage=Damage(12),
         stopwatch=Waiting(),  # type: ignore[arg-type]
-        utilisation=SimpleNamespace(share=lambda *_: None),  # type: ignore[arg-type]
+        utilisation=SimpleNamespace(add=lambda batch: None, share=lambda *_: None),  # type: ignore[arg-type]
         listeners=[],
         say=said.append,
     )
