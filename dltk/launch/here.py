@@ -93,6 +93,7 @@ def attempt(
         accelerator, local = devices(launch)
         _require_nodes(folder, launch["nodes"], node)
         world = local * launch["nodes"]
+        _require_groups(folder, launch.get("tensor", 1), world)  # a run of an earlier dltk has none
         number = folder.ledger.begin(
             {
                 "changed": dict(changed or {}),
@@ -173,6 +174,13 @@ def _require_nodes(folder: RunFolder, wanted: int, node: Node | None) -> None:
     if node is not None and node.count != wanted:
         what = f"{wanted} asked, and the job has {node.count}"
         raise LaunchError(folder.path, "launch.nodes", what, f"Submit it again with launch.nodes={node.count}.")
+
+
+def _require_groups(folder: RunFolder, sharing: int, world: int) -> None:
+    """See that the processes are whole groups of those that share layers; one process shares nothing."""
+    if world > 1 and world % sharing:
+        what = f"{sharing} given, and {world} processes are no multiple of it"
+        raise LaunchError(folder.path, "launch.tensor", what, "Change it, or launch.devices.")
 
 
 def _lease(folder: RunFolder, node: Node | None, signals: Signals) -> Lease:

@@ -119,6 +119,10 @@ class AlexNet(nn.Module):
         else:
             (near_zero if name == "fc8.weight" else he)(parameter, generator)
 
+    def tensor_plan(self) -> dict[str, str]:
+        """Layers that several devices may share, and whether a device reads all units of the one before, or its own."""
+        return dict.fromkeys(("fc6", "fc7", "fc8"), "all")
+
     def forward(self, images: Tensor) -> Tensor:
         """Images (b, *image) to class scores (b, k)."""
         expect.images_of(images, self.input_shape, "Set model.image to the images' shape.")

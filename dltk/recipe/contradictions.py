@@ -43,7 +43,7 @@ RANGES = {
     "checkpoint": {"every_steps": COUNT, "every_minutes": SIZE, "keep_best": SIZE, "keep_last": COUNT},
     "log": {"every_steps": COUNT},
     "launch": {
-        **{"nodes": COUNT, "devices": COUNT, "threads": COUNT, "max_attempts": COUNT},
+        **{"nodes": COUNT, "devices": COUNT, "threads": COUNT, "tensor": COUNT, "max_attempts": COUNT},
         **{"bucket_mb": ABOVE},
     },
     "site": {"cpus": COUNT, "notice": SIZE},
@@ -57,7 +57,7 @@ OPTIMIZER = {
     **{"rho": SHARE, "beta1": SHARE, "beta2": SHARE},
 }
 
-DDP_ONLY = {"bucket_mb": None, "compression": "none", "static_graph": False}  # and what says nothing
+DDP_ONLY = {"tensor": 1, "bucket_mb": None, "compression": "none", "static_graph": False}  # and what says nothing
 
 
 def contradictions(draft: Draft, settings: Mapping[str, Any]) -> None:
@@ -202,6 +202,7 @@ def _strategy(draft: Draft, settings: Mapping[str, Any]) -> None:
         if launch[key] != unsaid and strategy not in ("auto", "ddp"):
             what = f"{flow(launch[key])} given, which is a way of DDP's, beside launch.strategy {strategy}"
             raise draft.error(f"launch.{key}", what, "Remove it, or set launch.strategy to ddp.")
+    _tensor(draft, launch, train)
     passes = settings["batch"]["accumulate"], settings["batch"]["micro"]
     if launch["static_graph"] is True and (passes[0] not in (None, 1) or passes[1] is not None):
         what = "true given, and in a step of several passes not each of them sends the gradient"
@@ -221,6 +222,23 @@ def _strategy(draft: Draft, settings: Mapping[str, Any]) -> None:
         raise draft.error("train.compile", what, "Set it to false, or launch.strategy to fsdp2.")
     for key, what, remedy in conflicts(settings):
         raise draft.error(f"launch.deepspeed.{key}", what, remedy)
+
+
+def _tensor(draft: Draft, launch: Mapping[str, Any], train: Mapping[str, Any]) -> None:
+    """Processes that share layers are whole groups, and nothing else hides what passes between them."""
+    sharing, devices, nodes = (launch[key] for key in ("tensor", "devices", "nodes"))
+    if not isinstance(sharing, int) or sharing == 1:
+        return
+    if isinstance(devices, int) and isinstance(nodes, int) and devices * nodes > 1 and devices * nodes % sharing:
+        what = f"{sharing} given, and {devices * nodes} processes are no multiple of it"
+        raise draft.error("launch.tensor", what, "Change it, or launch.devices.")
+    if train["precision"] == "16-mixed":
+        who = f"the processes that share layers (launch.tensor {sharing})"
+        what = f"16-mixed scales the loss, and {who} do not agree on it"
+        raise draft.error("train.precision", what, "Set it to bf16-mixed, or launch.tensor to 1.")
+    if train["compile"] is True:
+        what = f"true given, and a compiled network does not send what its layers share (launch.tensor {sharing})"
+        raise draft.error("train.compile", what, "Set it to false, or launch.tensor to 1.")
 
 
 # Metrics ------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from dltk.errors import RecipeError
 from dltk.optim import parameter_groups
 from dltk.recipe.check import complaint, constructor_of, first_line
 from dltk.recipe.draft import SELECTORS, Draft
+from dltk.trainer.strategies.tensor_plan import objections
 
 
 def check_made(draft: Draft, settings: Mapping[str, Any]) -> list[str]:
@@ -42,6 +43,7 @@ def check_made(draft: Draft, settings: Mapping[str, Any]) -> list[str]:
         raise draft.error("model.architecture", what, "Name a network.")
     _check_groups(draft, settings, model)
     _check_image(draft, settings, model)
+    _check_sharing(draft, settings, model)
     return []
 
 
@@ -109,6 +111,13 @@ def _send(draft: Draft, settings: Mapping[str, Any], model: nn.Module, shape: tu
     if row and row.classes and isinstance(scores, Tensor) and scores.shape[-1] != row.classes:
         what = f"the network gives {scores.shape[-1]} scores, data set '{row.name}' has {row.classes} classes"
         raise draft.error("model.architecture", what, "Let the network give one score for each class.")
+
+
+def _check_sharing(draft: Draft, settings: Mapping[str, Any], model: nn.Module) -> None:
+    """The network's wide layers can be shared by as many processes as the recipe says."""
+    sharing = settings["launch"]["tensor"]
+    for objection in objections(model, sharing) if isinstance(sharing, int) and sharing > 1 else ():
+        raise draft.error("launch.tensor", f"{sharing} given, and {objection}", "Set it to 1, or change the network.")
 
 
 def _image_key(draft: Draft) -> str:

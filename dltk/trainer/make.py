@@ -258,6 +258,10 @@ def _strategy(place: Place, settings: Mapping[str, Any]) -> Strategy:
 
         configure = functools.partial(configuration, settings, place.world)
         return ZeroRedundancy(STAGES[launch.strategy], configure, backend)
+    if launch.tensor > 1:
+        from dltk.trainer.strategies.tensor import TensorParallel
+
+        return TensorParallel(launch, backend)
     return DataParallel(launch, backend)
 
 

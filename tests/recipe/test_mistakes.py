@@ -112,6 +112,7 @@ WRONG = {
     "checkpoint.every_minutes=-1": "-1.0 is too small. Set at least 0.",
     "checkpoint.keep_last=0": "0 is too small. Set at least 1.",
     "checkpoint.keep_best=-1": "-1 is too small. Set at least 0.",
+    "launch.tensor=0": "0 is too small. Set at least 1.",
     "launch.threads=0": "0 is too small. Set at least 1.",
     # metrics
     "checkpoint.monitor=val/eror": "'val/eror' is not measured. Did you mean 'val/error'? "
@@ -296,6 +297,25 @@ def test_a_value_that_is_not_plain(toy: Path) -> None:
         (
             ["launch.devices=2", "batch.accumulate=8"],
             "r.yaml:5: batch.global: 8 samples are too few on 2 devices in 8 passes. Set at least 16.",
+        ),
+        (
+            ["launch.tensor=2", "launch.devices=3"],
+            "override 'launch.tensor=2': 2 given, and 3 processes are no multiple of it. Change it, or launch.devices.",
+        ),
+        (
+            ["launch.tensor=2", "train.compile=true"],
+            "override 'train.compile=true': true given, and a compiled network does not send what its "
+            "layers share (launch.tensor 2). Set it to false, or launch.tensor to 1.",
+        ),
+        (
+            ["launch.tensor=2", "train.precision=16-mixed"],
+            "override 'train.precision=16-mixed': 16-mixed scales the loss, and the processes that "
+            "share layers (launch.tensor 2) do not agree on it. Set it to bf16-mixed, or launch.tensor to 1.",
+        ),
+        (
+            ["launch.tensor=2", "launch.strategy=fsdp2"],
+            "override 'launch.tensor=2': 2 given, which is a way of DDP's, beside launch.strategy fsdp2. "
+            "Remove it, or set launch.strategy to ddp.",
         ),
         (["train.epochs=null"], "r.yaml:6: train: it says neither epochs nor steps. Add one of them."),
     ],

@@ -1,0 +1,69 @@
+"""What is said of networks whose layers cannot be shared as their plans say."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dltk import recipe
+from dltk.errors import RecipeError
+from dltk.models.alexnet import AlexNet
+from dltk.models.mlp import MLP
+from dltk.models.vgg import VGG11
+from dltk.trainer.strategies.tensor_plan import objections
+
+
+class Planned(nn.Module):
+    """Layers of several kinds under any plan."""
+
+    def __init__(self, plan: dict[str, str]) -> None:
+        super().__init__()
+        self.plan = plan
+        self.full = nn.Linear(8, 6)
+        self.map = nn.Conv2d(4, 8, 3)
+        self.grouped = nn.Conv2d(8, 8, 3, groups=2)
+        self.norm = nn.LayerNorm(8)
+        self.drop = nn.Dropout(0.5)
+
+    def tensor_plan(self) -> dict[str, str]:
+        """As it was given."""
+        return self.plan
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Nothing to the matter."""
+        return x
+
+
+@pytest.mark.parametrize(("plan", "devices", "said"), [
+    ({}, 2, "Planned has no tensor_plan, which says what they share"),
+    ({"full": "all"}, 4, "full has 6 units, no multiple of 4"),
+    ({"map": "all", "grouped": "own"}, 4, "grouped has 2 groups, no multiple of 4"),
+    ({"map": "all", "grouped": "all"}, 2, "grouped has 2 groups, and the tensor_plan says that it reads all"),
+    ({"map": "all", "full": "own"}, 2, "full has 1 groups, and the tensor_plan says that it reads own"),
+    ({"grouped": "own"}, 2, "grouped has 2 groups, and the tensor_plan says that it reads own"),
+    ({"map": "all", "norm": "all"}, 2, "norm is a LayerNorm, and only nn.Linear and nn.Conv2d are shared"),
+    ({"drop": "all"}, 2, "drop is a Dropout, and only nn.Linear and nn.Conv2d are shared"),
+    ({"fc9": "all"}, 2, "the tensor_plan of Planned says 'fc9: all', no layer that reads all or own"),
+    ({"full": "rows"}, 2, "the tensor_plan of Planned says 'full: rows', no layer that reads all or own"),
+])  # fmt: skip
+def test_what_is_wrong_with_a_plan(plan: dict[str, str], devices: int, said: str) -> None:
+    assert list(objections(Planned(plan), devices)) == [said]
+
+
+def test_what_is_right() -> None:
+    assert list(objections(Planned({"map": "all", "grouped": "own", "drop": "all", "full": "all"}), 2)) == []
+    with torch.device("meta"):
+        for network in (AlexNet(), VGG11()):
+            assert list(objections(network, 8)) == []
+        assert list(objections(VGG11(num_classes=10), 4)) == ["fc8 has 10 units, no multiple of 4"]
+        plain = MLP(num_classes=10, hidden_sizes=[4])
+        assert list(objections(plain, 2)) == ["MLP has no tensor_plan, which says what they share"]
+
+
+def test_a_recipe_says_so_before_the_run() -> None:
+    with pytest.raises(RecipeError) as caught:
+        recipe.load("mlp_digits", "launch.tensor=2", "launch.devices=2")
+    assert str(caught.value) == (
+        "override 'launch.tensor=2': 2 given, and MLP has no tensor_plan, which says what they share. "
+        "Set it to 1, or change the network."
+    )
+    assert recipe.load("alexnet_rendered", "cluster/tensor.yaml").settings["launch"]["tensor"] == 2
