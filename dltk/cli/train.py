@@ -88,11 +88,10 @@ def train(
 @commands.command(hidden=True)
 def node(run: str, changes: list[str] | None = typer.Argument(None, metavar="[KEY=VALUE…]")) -> int:
     """Take part in a job as one of its machines; which one, the environment tells."""
-    from dltk.launch.nodes import Node, follow, leading
-    from dltk.launch.simulation import leave_with_it
+    from dltk.launch.nodes import Node, follow, leading, leave_with_parent
     from dltk.trainer.signals import Signals
 
-    leave_with_it(os.environ)
+    leave_with_parent(os.environ)
     here = Node.of_slurm(os.environ)
     if here.number:
         with Signals(say=False) as signals:
@@ -105,12 +104,14 @@ def node(run: str, changes: list[str] | None = typer.Argument(None, metavar="[KE
 
 def _simulation(topology: str | None, kill: list[str], slow: list[str]) -> "Simulation | None":
     """What --simulate, --kill and --slow ask for."""
+    if topology is None:
+        if kill or slow:
+            option = "--kill" if kill else "--slow"
+            raise LaunchError("", option, "makes a fault of a simulation only", "Add --simulate 2x4.")
+        return None
     from dltk.launch.simulation import Simulation
 
-    if topology is None and (kill or slow):
-        option = "--kill" if kill else "--slow"
-        raise LaunchError("", option, "makes a fault of a simulation only", "Add --simulate 2x4.")
-    return None if topology is None else Simulation.read(topology, kill, slow)
+    return Simulation.read(topology, kill, slow)
 
 
 def _check(sources: list[str]) -> None:

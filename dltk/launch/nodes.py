@@ -19,12 +19,13 @@ from typing import Any
 
 from dltk.errors import ExitCode, LaunchError
 from dltk.launch.processes import GRACE, LOOK, Alarm, Group, Left, free_port, verdict, watched
-from dltk.launch.rank import FINE, say
+from dltk.launch.rank import FINE, leave_with, say
 from dltk.run.atomic import read_object, replace_file, to_json
 from dltk.run.folder import RunFolder
 from dltk.trainer.signals import Signals
 
 COMING = 600.0  # seconds that machines wait for one another, and for a shared disk to show what was written
+PARENT = "DLTK_SIMULATION"  # of the environment where one process simulates the machines: its number
 SHOWN = 90.0  # seconds after which a shared disk shows what another machine wrote when it left
 
 
@@ -56,6 +57,12 @@ class Node:
             what = f"{tasks} tasks on {count} nodes, and each node starts its own processes"
             raise LaunchError("", "srun", what, "Give srun --ntasks-per-node=1.")
         return cls(number, count, job, environment.get("SLURMD_NODENAME") or socket.gethostname())
+
+
+def leave_with_parent(environment: Mapping[str, str]) -> None:
+    """End this machine's launcher, if it is a simulation's, when that is gone: nobody would end it then."""
+    if PARENT in environment:
+        leave_with(int(environment[PARENT]))
 
 
 @dataclass(frozen=True)

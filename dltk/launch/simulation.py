@@ -6,12 +6,12 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dltk.errors import ExitCode, LaunchError
+from dltk.launch.nodes import PARENT
 from dltk.launch.processes import POLL
-from dltk.launch.rank import leave_with
 from dltk.run.folder import RunFolder
 from dltk.trainer.faults import VARIABLE, Kill, Slow, write
 from dltk.trainer.signals import Signals, blocked
@@ -19,13 +19,6 @@ from dltk.trainer.signals import Signals, blocked
 _TOPOLOGY = re.compile(r"([1-9]\d{0,2})x([1-9]\d{0,2})")
 _KILL = re.compile(r"rank=(\d{1,5})@step=(\d{1,9})")
 _SLOW = re.compile(r"rank=(\d{1,5}):(\d{1,6})ms")
-_PARENT = "DLTK_SIMULATION"  # of a launcher's environment: the process that simulates
-
-
-def leave_with_it(environment: Mapping[str, str]) -> None:
-    """End this launcher, if it is a simulation's, when that is gone: nobody would end it then."""
-    if _PARENT in environment:
-        leave_with(int(environment[_PARENT]))
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ class Simulation:
         """What Slurm would tell the task of each node."""
         job = f"simulated-{secrets.token_hex(4)}"
         said = {"SLURM_JOB_ID": job, "SLURM_STEP_NUM_TASKS": self.nodes, "SLURM_STEP_NUM_NODES": self.nodes}
-        ours = {"SLURMD_NODENAME": "127.0.0.1", VARIABLE: write(self.faults), _PARENT: os.getpid()}
+        ours = {"SLURMD_NODENAME": "127.0.0.1", VARIABLE: write(self.faults), PARENT: os.getpid()}
         for number in range(self.nodes):
             slurm = {**said, "SLURM_PROCID": number, "SLURM_NODEID": number, "SLURM_RESTART_COUNT": 0}
             yield {**os.environ, **{name: str(value) for name, value in {**slurm, **ours}.items()}}
