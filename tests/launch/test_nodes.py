@@ -157,6 +157,18 @@ def test_all_machines_leave_together(workshop: Workshop, number: int, code: int)
 
 @pytest.mark.cluster
 @pytest.mark.timeout(200)
+def test_a_signal_that_comes_while_python_starts_is_not_lost(workshop: Workshop) -> None:
+    command = workshop.start("train", "small.yaml", "run=early", *PLAIN, "--simulate", "2x1")
+    wait_until(lambda: len(launchers("early")) == 2, "the launchers", 60, command.kill)
+    command.signal(signal.SIGTERM)
+    command.end(85)
+    (attempt,) = RunFolder.open(workshop.run("early")).ledger.attempts()
+    assert (attempt["reason"], attempt["exit_code"], attempt["step"]) == ("SIGTERM", 85, 0)
+    wait_until(lambda: not launchers("early"), "the launchers to leave", 5)
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(200)
 def test_a_second_ctrl_c_leaves_nothing_behind(workshop: Workshop) -> None:
     slow = ("--simulate", "2x1", "--slow", "rank=1:3000ms")
     command = workshop.start("train", "small.yaml", "run=twice", *PLAIN, "log.every_steps=1", *slow)
