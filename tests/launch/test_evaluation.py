@@ -178,6 +178,7 @@ def test_all_devices_are_used(
     launch: dict[str, Any], changes: tuple[str, ...], world: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 4)
+    launch = {"strategy": "auto", **launch}
     if changes:
         launch = {**launch, "devices": 2}
     assert measuring.devices({"launch": launch}, changes) == ("cpu", world or 4)

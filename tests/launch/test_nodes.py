@@ -101,7 +101,7 @@ def test_a_folder_that_is_no_run_is_not_waited_for(tmp_path: Path) -> None:
 def test_faults_and_machines_are_asked_for_as_a_whole(workshop: Workshop) -> None:
     said = workshop.dltk("train", "small.yaml", "--kill", "rank=0@step=1", expect=2)
     assert said.err == "--kill: makes a fault of a simulation only. Add --simulate 2x4.\n"
-    said = workshop.dltk("train", "small.yaml", "run=alone", "launch.nodes=2", expect=2)
+    said = workshop.dltk("train", "small.yaml", "run=lonely", "launch.nodes=2", expect=2)
     assert "launch.nodes: 2 asked, and this is one machine. Submit it to a cluster" in said.err
 
 

@@ -25,11 +25,11 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 )
 def test_threads_as_openmp_reads_them(said: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", said)
-    set_threads({"launch": {"threads": None}}, world=2)
+    set_threads({"launch": {"threads": None}}, local=2)
     assert torch.get_num_threads() == threads
 
 
 def test_the_recipe_goes_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3,2")
-    set_threads({"launch": {"threads": 7}}, world=2)
+    set_threads({"launch": {"threads": 7}}, local=2)
     assert torch.get_num_threads() == 7
