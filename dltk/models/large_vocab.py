@@ -69,6 +69,8 @@ class LargeVocabulary(RNNsearch):
         self.sampled = sampled
         self._q: Tensor | None = None  # made when it is first needed: it follows from the sizes, and is no state
 
+    tensor_plan = None  # type: ignore[assignment]  # a sample is taken from the whole matrix
+
     def sampled_losses(self, readout: Tensor, right: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Readouts (n, m) and right words (n,) to losses (n,), and whether a sampled word scores higher (n,)."""
         if self._q is None:

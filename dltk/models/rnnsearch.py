@@ -97,6 +97,10 @@ class RNNsearch(nn.Module):
         else:
             nn.init.normal_(parameter, std=0.001 if name.startswith(("query", "keys")) else 0.01, generator=generator)
 
+    def tensor_plan(self) -> dict[str, str]:
+        """Several devices may share the words: each scores its own, and the loss follows from all of them."""
+        return {"output": "scores"}
+
     def forward(self, source: Tensor, words: Tensor) -> Tensor:
         """Source tokens (b, s), and the words before each of the translation's (b, t), to scores of words (b, t, v)."""
         return self.output(self.readout(source, words))

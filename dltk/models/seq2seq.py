@@ -76,6 +76,10 @@ class Seq2Seq(nn.Module):
         width = 0.0 if "bias_hh" in name else width
         nn.init.uniform_(parameter, -width, width, generator=generator)
 
+    def tensor_plan(self) -> dict[str, str]:
+        """Several devices may share the words: each scores its own, and the loss follows from all of them."""
+        return {"output": "scores"}
+
     def forward(self, source: Tensor, words: Tensor) -> Tensor:
         """Source tokens (b, s), and the words before each of the translation's (b, t), to scores of words (b, t, v)."""
         return self.output(self.readout(source, words))

@@ -51,6 +51,7 @@ class Task(lightning.LightningModule):
         procedure: optimiser, schedule, clipping, seed; needed for training only.
     """
 
+    splits_scores = False  # whether the loss can be had from scores that lie in parts on several processes
     same_calls = True  # whether a batch decides nothing of which layers are called, and how often
 
     def __init__(self, model: nn.Module, procedure: Procedure | None = None) -> None:

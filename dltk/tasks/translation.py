@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dltk.data.loader import BatchInfo
 from dltk.data.vocabulary import Vocabulary, from_plain
 from dltk.errors import DataError, LaunchError
-from dltk.layers import tokens
+from dltk.layers import split_softmax, tokens
 from dltk.metrics import translation_scores
 from dltk.tasks.candidates import Candidates, translate_among
 from dltk.tasks.decoding import Decoding, Hypothesis, score, translate
@@ -67,6 +67,7 @@ class Translation(Task):
         procedure: optimiser, schedule, clipping, seed.
     """
 
+    splits_scores = True  # dltk.layers.split_softmax
     same_calls = False  # a batch of long sentences takes more steps
 
     def __init__(
@@ -126,6 +127,10 @@ class Translation(Task):
             losses, beaten = model.sampled_losses(readout, right, torch.Generator().manual_seed(seed))  # each (n,)
             loss = losses.sum()
             return loss, loss.detach(), beaten.sum()
+        if (group := getattr(model.output, "group", None)) is not None:
+            found = split_softmax.losses(model.output, readout, right, group, self.label_smoothing)  # each (n,)
+            loss, plain, wrong = (each.sum() for each in found)
+            return loss, plain, wrong
         scores = model.output(readout).float()  # (n, v)
         loss = F.cross_entropy(scores, right, reduction="sum", label_smoothing=self.label_smoothing)
         plain = F.cross_entropy(scores.detach(), right, reduction="sum") if self.label_smoothing else loss.detach()

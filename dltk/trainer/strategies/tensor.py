@@ -106,12 +106,18 @@ class TensorParallel(DataParallel):
     def __init__(self, launch: LaunchConfig, backend: str) -> None:
         super().__init__(launch, backend)
         self._sharing = launch.tensor
+        self._last_pass = True  # of a step
 
     def model_to_device(self) -> None:
         """Leave of the shared layers this process's units, then move the network."""
         task: Any = self.lightning_module
         for objection in objections(task.model, self._sharing):
             raise AssertionError(objection)  # the recipe was checked
+        plan = plan_of(task.model) or {}
+        self._scores: Any = next((task.model.get_submodule(n) for n, reads in plan.items() if reads == "scores"), None)
+        if self._scores is not None and not task.splits_scores:
+            what = f"{self._sharing} given, and {type(task).__name__} wants whole scores"
+            raise LaunchError("", "launch.tensor", what, "Set it to 1.")
         # Processes of a group are neighbours, so that what passes between layers stays within a machine.
         sizes = (self.world_size // self._sharing, self._sharing)
         mesh = init_device_mesh(self.root_device.type, sizes, mesh_dim_names=("data", "tensor"))
@@ -124,8 +130,9 @@ class TensorParallel(DataParallel):
         """Let DDP see to the parameters that every process has."""
         task: Any = self.lightning_module
         names = [name for name, parameter in task.named_parameters() if self.shards.is_shared(parameter)]
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(task, names)
-        super().configure_ddp()
+        if any(parameter.requires_grad and not self.shards.is_shared(parameter) for parameter in task.parameters()):
+            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(task, names)
+            super().configure_ddp()  # which refuses a network that leaves it nothing
 
     def setup_optimizers(self, trainer: Trainer) -> None:
         """Make them.
@@ -140,14 +147,21 @@ class TensorParallel(DataParallel):
                 known = ", ".join(kind.__name__ for kind in CUT)
                 raise LaunchError("", "optimizer.name", what, f"Choose one of {known}, or launch.tensor=1.")
 
+    @contextlib.contextmanager
+    def block_backward_sync(self) -> Iterator[None]:
+        """While it lasts, gradients stay where they are: further passes follow in the step."""
+        self._last_pass = False
+        with super().block_backward_sync():
+            yield
+        self._last_pass = True
+
     def post_backward(self, closure_loss: Tensor) -> None:
         """Average the shared layers' gradients like DDP the others', in a step's last pass.
 
         Those of a group's samples are summed already: what is left are the groups.
         """
         super().post_backward(closure_loss)
-        wrapped: Any = self.model
-        if not wrapped.require_backward_grad_sync:
+        if not self._last_pass:
             return
         gradients = self.shards.gradients(self.shards.shared)
         sums = [dist.all_reduce(gradient, group=self._replicas, async_op=True) for gradient in gradients]
@@ -155,6 +169,17 @@ class TensorParallel(DataParallel):
             sent.wait()
         if gradients:
             torch._foreach_div_(gradients, self.world_size)
+
+    def validation_step(self, *arguments: Any, **more: Any) -> Any:
+        """One batch; a task whose scores are shared calls their layer as often as it likes, so it has all of it."""
+        task: Any = self.lightning_module
+        if self._scores is None:
+            return super().validation_step(*arguments, **more)
+        with self.shards.whole(task.model):
+            self._scores.group = None
+            measured = super().validation_step(*arguments, **more)
+            self._scores.group = self.shards.group
+        return measured
 
     # Saving and going on
 
@@ -209,13 +234,16 @@ def share(network: nn.Module, group: Group) -> Units:
         for parameter in layer.parameters():
             parameter.data = parameter.data.chunk(group.size)[group.rank].clone()
             shared.append(parameter)
-        if isinstance(layer, nn.Linear):
+        if plan[name] == "scores":
+            layer.group = group  # for the loss
+        elif isinstance(layer, nn.Linear):
             layer.out_features //= group.size
         elif isinstance(layer, nn.Conv2d):
             layer.out_channels //= group.size
             if plan[name] == "own":
                 layer.in_channels, layer.groups = layer.in_channels // group.size, layer.groups // group.size
-    _connect(network, list(plan.items()), group)
+    if "scores" not in plan.values():
+        _connect(network, list(plan.items()), group)
     return Units(group, shared)
 
 

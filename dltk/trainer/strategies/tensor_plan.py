@@ -4,6 +4,9 @@ A plan names layers in the order in which they are called, and says of each what
 layer before: `all` its units, or the device's `own`. Each device has as many units (or maps) of each layer. The first
 layer takes the samples of all devices, the last gives each device back its own. What is called between them has no
 parameters, and treats each unit by itself, unless the plan names it.
+
+A single layer that reads `scores` gives them: each device has those of its own words or classes for the samples of all,
+and the task's loss follows from them in parts.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-READS = ("all", "own")
+READS = ("all", "own", "scores")
 Plan = Mapping[str, str]
 
 
@@ -27,11 +30,15 @@ def objections(network: nn.Module, devices: int) -> Iterator[str]:
     if not plan:
         yield f"{type(network).__name__} has no tensor_plan, which says what they share"
         return
+    if "scores" in plan.values() and len(plan) > 1:
+        yield f"the tensor_plan of {type(network).__name__} names others beside the layer of the scores"
+        return
     modules = dict(network.named_modules())
     for place, (name, reads) in enumerate(plan.items()):
         layer = modules.get(name)
         if layer is None or reads not in READS:
-            yield f"the tensor_plan of {type(network).__name__} says '{name}: {reads}', no layer that reads all or own"
+            said = f"the tensor_plan of {type(network).__name__} says '{name}: {reads}'"
+            yield f"{said}, no layer that reads all, own or scores"
         else:
             yield from _objections(name, layer, reads, devices, first=place == 0)
 
@@ -41,6 +48,9 @@ def _objections(name: str, layer: nn.Module, reads: str, devices: int, *, first:
         return
     if not isinstance(layer, nn.Linear | nn.Conv2d):
         yield f"{name} is a {type(layer).__name__}, and only nn.Linear and nn.Conv2d are shared"
+        return
+    if isinstance(layer, nn.Conv2d) and reads == "scores":
+        yield f"{name} is a Conv2d, and only nn.Linear gives scores"
         return
     groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
     if (groups > 1) != (reads == "own") or (first and reads == "own"):

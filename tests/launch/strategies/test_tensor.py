@@ -91,6 +91,7 @@ def test_what_went_on_is_equal_to_the_bit_with_dropout(train: Train, world: int)
 WAYS: dict[str, list[str]] = {
     "frozen": ["init=[{from: '%s', freeze: ['fc7.weight', block1.0.bias]}]"],
     "all but convolutions frozen": ["init=[{from: '%s', freeze: ['fc*']}]"],
+    "convolutions frozen": ["init=[{from: '%s', freeze: ['block*']}]"],
     "groups": ["optimizer.groups=[{match: bias, weight_decay: 0.1, lr: 0.02}]"],
     "rmsprop": ["optimizer={name: rmsprop, lr: 0.003}"],
     "adagrad": ["optimizer={name: adagrad}"],

@@ -7,7 +7,10 @@ from torch import Tensor, nn
 from dltk import recipe
 from dltk.errors import RecipeError
 from dltk.models.alexnet import AlexNet
+from dltk.models.large_vocab import LargeVocabulary
 from dltk.models.mlp import MLP
+from dltk.models.rnnsearch import RNNsearch
+from dltk.models.seq2seq import Seq2Seq
 from dltk.models.vgg import VGG11
 from dltk.trainer.strategies.tensor_plan import objections
 
@@ -42,8 +45,10 @@ class Planned(nn.Module):
     ({"grouped": "own"}, 2, "grouped has 2 groups, and the tensor_plan says that it reads own"),
     ({"map": "all", "norm": "all"}, 2, "norm is a LayerNorm, and only nn.Linear and nn.Conv2d are shared"),
     ({"drop": "all"}, 2, "drop is a Dropout, and only nn.Linear and nn.Conv2d are shared"),
-    ({"fc9": "all"}, 2, "the tensor_plan of Planned says 'fc9: all', no layer that reads all or own"),
-    ({"full": "rows"}, 2, "the tensor_plan of Planned says 'full: rows', no layer that reads all or own"),
+    ({"fc9": "all"}, 2, "the tensor_plan of Planned says 'fc9: all', no layer that reads all, own or scores"),
+    ({"map": "scores"}, 2, "map is a Conv2d, and only nn.Linear gives scores"),
+    ({"map": "all", "full": "scores"}, 2, "the tensor_plan of Planned names others beside the layer of the scores"),
+    ({"full": "rows"}, 2, "the tensor_plan of Planned says 'full: rows', no layer that reads all, own or scores"),
 ])  # fmt: skip
 def test_what_is_wrong_with_a_plan(plan: dict[str, str], devices: int, said: str) -> None:
     assert list(objections(Planned(plan), devices)) == [said]
@@ -54,6 +59,10 @@ def test_what_is_right() -> None:
     with torch.device("meta"):
         for network in (AlexNet(), VGG11()):
             assert list(objections(network, 8)) == []
+        for words in (Seq2Seq(), RNNsearch()):
+            assert list(objections(words, 8)) == []
+        sampled = "LargeVocabulary has no tensor_plan, which says what they share"
+        assert list(objections(LargeVocabulary(), 2)) == [sampled]
         assert list(objections(VGG11(num_classes=10), 4)) == ["fc8 has 10 units, no multiple of 4"]
         plain = MLP(num_classes=10, hidden_sizes=[4])
         assert list(objections(plain, 2)) == ["MLP has no tensor_plan, which says what they share"]
