@@ -95,19 +95,17 @@ class Pieces(Owned):
     """Stage 3: the weights lie in parts too."""
 
     def part(self, parameter: Tensor) -> Tensor:
-        """This process's numbers in a row, with zeros behind the parameter's end."""
-        return parameter.ds_tensor.detach()  # type: ignore[attr-defined]
+        """This process's numbers in a row, without what nobody wrote behind the parameter's end."""
+        return self._room(parameter)[: self._length(parameter)]
 
     def cut(self, parameter: Tensor, whole: Tensor) -> Tensor:
         """This process's numbers of a tensor."""
-        part = torch.zeros_like(self.part(parameter))
-        length = self._length(parameter)
-        part[:length] = whole.reshape(-1)[self._start(parameter) :][:length].to(part.device)
-        return part
+        here = whole.reshape(-1)[self._start(parameter) :][: self._length(parameter)]
+        return here.to(self._room(parameter).device, copy=True)
 
     def join(self, parameter: Tensor, part: Tensor) -> Tensor:
         """All numbers, in the first process's host memory; nothing that counts on the others."""
-        return gathered(part[: self._length(parameter)], self._start(parameter), self.shape(parameter))
+        return gathered(part, self._start(parameter), self.shape(parameter))
 
     @contextlib.contextmanager
     def whole(self, model: nn.Module) -> Iterator[None]:
@@ -119,7 +117,7 @@ class Pieces(Owned):
         for parameter in model.parameters():
             if parameter.requires_grad:
                 piece = self.piece(parameter)
-                piece.of(piece.flat.detach()).copy_(self.part(parameter)[: piece.length])
+                piece.of(piece.flat.detach()).copy_(self.part(parameter))
 
     def size(self, parameter: Tensor) -> int:
         """Numbers in the whole parameter."""
@@ -136,11 +134,15 @@ class Pieces(Owned):
         """Of the whole parameter."""
         return torch.Size(parameter.ds_shape)  # type: ignore[attr-defined]
 
+    def _room(self, parameter: Tensor) -> Tensor:
+        """As many numbers on every process; the last ones may lie behind the parameter's end."""
+        return parameter.ds_tensor.detach()  # type: ignore[attr-defined]
+
     def _start(self, parameter: Tensor) -> int:
-        return min(dist.get_rank() * self.part(parameter).numel(), self.size(parameter))
+        return min(dist.get_rank() * self._room(parameter).numel(), self.size(parameter))
 
     def _length(self, parameter: Tensor) -> int:
-        return min(self.part(parameter).numel(), self.size(parameter) - self._start(parameter))
+        return min(self._room(parameter).numel(), self.size(parameter) - self._start(parameter))
 
 
 def gathered(piece: Tensor, start: int, shape: torch.Size) -> Tensor:
@@ -166,6 +168,7 @@ class ZeroRedundancy(DDPStrategy):
         self.shards: Any = Shards()  # until DeepSpeed has the network
         self._engine: Any = None
         self._sends = True  # whether the next backward pass ends a step
+        self._linear = nn.functional.linear
         super().__init__(process_group_backend=backend)
 
     def setup_distributed(self) -> None:
@@ -299,7 +302,8 @@ class ZeroRedundancy(DDPStrategy):
         return found
 
     def teardown(self) -> None:
-        """Take DeepSpeed's hooks away."""
+        """Take DeepSpeed's hooks away, and the product of its own that stage 3 gives torch for good."""
+        nn.functional.linear = self._linear
         if self._engine is not None:
             self._engine.destroy()
             self.model, self._engine = self.lightning_module, None

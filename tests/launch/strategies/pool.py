@@ -14,6 +14,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dltk.errors import ExitCode
 from dltk.launch import processes
 from dltk.launch.processes import Group
@@ -98,7 +100,7 @@ def serve() -> None:
     from dltk.trainer.make import Place
     from dltk.trainer.signals import Signals
 
-    place = Place.of_environment(os.environ)
+    place, linear = Place.of_environment(os.environ), torch.nn.functional.linear
     with Signals(say=False) as signals:
         for line in sys.stdin:
             asked = json.loads(line)
@@ -108,6 +110,7 @@ def serve() -> None:
                 rank.set_threads(rank.effective_settings(folder), place.world)
                 restart = Path(asked["restart"]) if asked["restart"] else None
                 code, reason = rank.train(folder, place, signals, restart)
+                assert torch.nn.functional.linear is linear, "the training left torch changed"
                 answer |= {"code": int(code), "reason": reason}
             except BaseException as error:
                 answer |= {"reason": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
