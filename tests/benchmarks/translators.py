@@ -24,6 +24,11 @@ SET, PIECES = "debian_descriptions", "pieces"
 PAD, BOS, FIRST = 0, 2, 4  # of our tokens: padding, begin of a sentence, the first that is none of the special ones
 SENTENCES, WIDTH, STEPS = 16, 5, 30  # of a beam search
 COUNTED = 8  # batches of which operations are counted
+EMBEDDING, UNITS = 256, 512  # where speed is compared; the recipes are half as wide, so that they train in minutes
+RECIPE = "rnnsearch_debian_enfr"
+ATTENTION = (f"model.embedding_size={EMBEDDING}", f"model.hidden_size={UNITS}")
+ATTENTION += (f"model.alignment_size={UNITS}", f"model.maxout_size={EMBEDDING}")
+PLAIN = ("seq2seq_debian_enfr", *ATTENTION[:2])
 
 
 def forever(batches: Iterable[Any]) -> Iterator[Any]:
@@ -45,17 +50,17 @@ class Ours:
 
     Args:
         root: of the data.
-        recipe: its name.
+        recipe: its name, and settings.
         half: compute in 16 bits where autocast does.
         bucketed: batches hold sentences of similar length; else they are cut as the epoch's order has them.
     """
 
-    def __init__(self, root: Path, recipe: str, *, half: bool = False, bucketed: bool = True) -> None:
+    def __init__(self, root: Path, *recipe: str, half: bool = False, bucketed: bool = True) -> None:
         from dltk.assemble import build
         from dltk.data import datamodule
 
         datamodule.TokenPlan = datamodule.TokenPlan if bucketed else unsorted_plan()
-        self.task, self.data = build(recipe, f"data_dir={root}", "data.workers=0")
+        self.task, self.data = build(*recipe, f"data_dir={root}", "data.workers=0")
         self.half, self.clip = half, self.task.procedure.clip_norm
         self.optimizer = self.task.procedure.optimizer(self.task.model)
         self.batches = forever(self.data.train_dataloader())
@@ -166,7 +171,7 @@ class Bare:
         import torch
         from torch import nn
 
-        self.ours = Ours(root, "seq2seq_debian_enfr")
+        self.ours = Ours(root, *PLAIN)
         net = self.ours.task.model
         e, n, layers = net.source_embedding.embedding_dim, net.encoder.hidden_size, net.encoder.num_layers
         dropout = net.encoder.dropout
@@ -207,15 +212,17 @@ class JoeyNMT:
 
     Args:
         root: of the data.
+        embedding: size of its embeddings.
+        units: of its encoder in each direction, and of its decoder.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, embedding: int = EMBEDDING, units: int = UNITS) -> None:
         from joeynmt.config import parse_global_args
         from joeynmt.prediction import prepare
         from joeynmt.training import TrainManager
 
         (root / PIECES / "model").mkdir(exist_ok=True)
-        args = parse_global_args(self.settings(root / PIECES), rank=0, mode="train")
+        args = parse_global_args(self.settings(root / PIECES, embedding, units), rank=0, mode="train")
         self.model, train, self.val, _ = prepare(args, rank=0, mode="train")
         self.manager = TrainManager(
             rank=0, model=self.model, model_dir=args.model_dir, device=args.device, n_gpu=args.n_gpu,
@@ -228,11 +235,11 @@ class JoeyNMT:
         self.beginning = next(iter(self.val.make_iter(**first, **indices, device=args.device)))
 
     @staticmethod
-    def settings(pieces: Path) -> dict[str, Any]:
-        """Its configuration: the recipe's sizes."""
+    def settings(pieces: Path, embedding: int, units: int) -> dict[str, Any]:
+        """Its configuration: the recipe's, so far as it has the same."""
         side = {"level": "word", "lowercase": False, "max_length": 127}
-        layers = {"type": "recurrent", "rnn_type": "gru", "hidden_size": 512, "num_layers": 1, "dropout": 0.0}
-        layers["embeddings"] = {"embedding_dim": 256, "scale": False, "dropout": 0.0}
+        layers = {"type": "recurrent", "rnn_type": "gru", "hidden_size": units, "num_layers": 1, "dropout": 0.0}
+        layers["embeddings"] = {"embedding_dim": embedding, "scale": False, "dropout": 0.0}
         sides = {
             name: {**side, "lang": language, "voc_file": str(pieces / f"vocabulary.{language}")}
             for name, language in (("src", "en"), ("trg", "fr"))
@@ -316,7 +323,7 @@ def write_pieces(root: Path) -> None:
     from dltk import recipe
     from dltk.assemble import build_data
 
-    data = build_data(recipe.load("rnnsearch_debian_enfr", f"data_dir={root}", "data.workers=0").settings)
+    data = build_data(recipe.load(RECIPE, f"data_dir={root}", "data.workers=0").settings)
     train, val = data.part("train"), data.part("val")
     (root / PIECES).mkdir(exist_ok=True)
     decoded = [{"source": row, "target": row} for row in of_one_length(val)]
@@ -330,11 +337,11 @@ def write_pieces(root: Path) -> None:
 
 
 WAYS = {
-    "rnnsearch": lambda root: Ours(root, "rnnsearch_debian_enfr"),
-    "rnnsearch_unsorted": lambda root: Ours(root, "rnnsearch_debian_enfr", bucketed=False),
-    "rnnsearch_16": lambda root: Ours(root, "rnnsearch_debian_enfr", half=True),
-    "rnnsearch_16_unsorted": lambda root: Ours(root, "rnnsearch_debian_enfr", half=True, bucketed=False),
-    "seq2seq": lambda root: Ours(root, "seq2seq_debian_enfr"),
+    "rnnsearch": lambda root: Ours(root, RECIPE, *ATTENTION),
+    "rnnsearch_unsorted": lambda root: Ours(root, RECIPE, *ATTENTION, bucketed=False),
+    "rnnsearch_16": lambda root: Ours(root, RECIPE, *ATTENTION, half=True),
+    "rnnsearch_16_unsorted": lambda root: Ours(root, RECIPE, *ATTENTION, half=True, bucketed=False),
+    "seq2seq": lambda root: Ours(root, *PLAIN),
     "bare_lstm": Bare,
     "joeynmt": JoeyNMT,
 }
