@@ -18,6 +18,7 @@ from dltk.cli import (
     runs,
     show,
     submit,
+    sweep,
     train,
     validate,
 )  # fmt: skip
@@ -46,6 +47,7 @@ for group in (
     debug,
     doctor,
     train,
+    sweep,
     evaluate,
     predict,
     draw,

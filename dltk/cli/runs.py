@@ -40,7 +40,7 @@ def runs(
         terminal.say(f"No runs in {where}. dltk train RECIPE makes one.")
     else:
         rows = [
-            (f"{r['recipe']}/{r['run']}", r["status"], terminal.number(r["step"]), _headline(r["metrics"]))
+            (f"{r['recipe']}/{r['run']}", r["status"], terminal.number(r["step"]), headline(r["metrics"]))
             for r in found
         ]
         terminal.show(terminal.table(["run", "|status", ">step", "result"], rows))
@@ -77,7 +77,7 @@ def is_run(text: str) -> bool:
     return any((folder / "recipe.yaml").is_file() for folder in (Path(text), Path("runs") / text))
 
 
-def _headline(metrics: dict[str, Any]) -> str:
+def headline(metrics: dict[str, Any]) -> str:
     """The one number that tells most."""
     order = ("test/top1_error", "test/", "val/top1_error", "val/", "train/loss")
     name = next((key for begin in order for key in metrics if key.startswith(begin)), None)
