@@ -15,6 +15,7 @@ from dltk.cli import (
     listing,
     new,
     predict,
+    ray_submit,
     runs,
     show,
     submit,
@@ -53,6 +54,7 @@ for group in (
     draw,
     runs,
     submit,
+    ray_submit,
     checkpoint,
     data,
 ):

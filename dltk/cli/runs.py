@@ -134,9 +134,15 @@ def _taken_away(run: "RunFolder") -> bool:
 
     A job that runs and does not train yet, or not any more, reads no STOP file either.
     """
-    from dltk.launch import slurm
+    from dltk.launch import ray_jobs, slurm
 
     training = run.status == "running"
+    if ray_jobs.last_job(run) is not None:
+        if training or ray_jobs.state(run).get("JobState") not in ray_jobs.ACTIVE:
+            return False
+        ray_jobs.cancel(run)
+        terminal.say(f"{run.path}: its job was not training, and is cancelled")
+        return True
     try:
         active = slurm.active(run)
     except LaunchError as error:

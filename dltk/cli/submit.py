@@ -4,7 +4,7 @@ import importlib.util
 import itertools
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import typer
 
 from dltk.cli import terminal
 from dltk.cli.runs import RUN_HELP, find_run, is_run, outline
-from dltk.errors import LaunchError
+from dltk.errors import ExitCode, LaunchError
 
 if TYPE_CHECKING:
     from dltk.launch.slurm import Job
@@ -21,19 +21,21 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 LOCAL_DISKS = ("tmpfs", "ramfs")
+ACTIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUEUED")  # of a job that has not left
 
 
 @commands.command(
     rich_help_panel="Clusters",
     epilog="Examples:\n\ndltk submit lenet5_digits --on slurm --nodes 2 --dry-run\n\n"
     "dltk submit alexnet_imagenet2012 --on slurm --site cluster/mysite.yaml --nodes 4 --gpus-per-node 8 "
-    "--time 24:00:00\n\ndltk submit runs/alexnet_imagenet2012/first --time 12:00:00",
+    "--time 24:00:00\n\ndltk submit alexnet_imagenet2012 --on ray --address http://head:8265 --workers 16 "
+    "--min-workers 8\n\ndltk submit runs/alexnet_imagenet2012/first --time 12:00:00",
 )
 def submit(
     sources: list[str] = typer.Argument(
         metavar="RECIPE|RUN [OVERLAY…] [KEY=VALUE…]", help="As dltk train takes them; a run goes on in a new job."
     ),
-    on: str = typer.Option("slurm", metavar="slurm", help="Which kind of cluster."),
+    on: str = typer.Option("slurm", metavar="slurm|ray", help="Which kind of cluster."),
     site: Path | None = typer.Option(None, help="An overlay that says how the cluster wants its jobs (section site)."),
     nodes: int | None = typer.Option(None, min=1, help="Machines (launch.nodes)."),
     gpus_per_node: int | None = typer.Option(None, min=1, help="CUDA devices of each (launch.devices)."),
@@ -43,30 +45,90 @@ def submit(
     dependency: str | None = typer.Option(None, metavar="afterok:123", help="Begin only then, as sbatch takes it."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Print the script, and submit nothing."),
     test_only: bool = typer.Option(False, "--test-only", help="Let Slurm check the script and say when it could run."),
-) -> None:
+    address: str | None = typer.Option(
+        None,
+        metavar="http://HEAD:8265",
+        help="Ray: its job server; or HEAD:6379, auto, local: drive the run from here.",
+    ),
+    workers: int | None = typer.Option(None, min=1, help="Ray: processes that train together, at most."),
+    min_workers: int | None = typer.Option(None, min=1, help="Ray: and at least; more join when there is room."),
+) -> int:
     """Hand a run to a cluster, with a copy of the code as it is now."""
+    if on not in PLACES:
+        raise LaunchError("", "--on", f"there is no '{on}'", f"Choices: {', '.join(PLACES)}.")
+    given = {
+        **{"--nodes": nodes, "--gpus-per-node": gpus_per_node, "--time": time_limit, "--seeds": seeds},
+        **{"--chain": chain if chain > 1 else None, "--dependency": dependency, "--test-only": test_only or None},
+        **{"--address": address, "--workers": workers, "--min-workers": min_workers},
+    }
+    own, submit_there = PLACES[on]
+    for option, value in given.items():
+        if value is not None and option not in own:
+            remedy = f"With {on} there are: {', '.join(own)}."
+            raise LaunchError("", option, f"does not belong to --on {on}", remedy)
+    return submit_there(sources, site, dry_run, **{name.strip("-").replace("-", "_"): given[name] for name in own})
+
+
+def _to_ray(
+    sources: list[str],
+    site: Path | None,
+    dry_run: bool,
+    address: str | None,
+    workers: int | None,
+    min_workers: int | None,
+) -> int:
+    """A job of Ray's server, or a driver in this process."""
+    from dltk.cli.ray_submit import submit_to_ray
+
+    wanted, run = _wanted(sources, _added(site, None, None, None))
+    return submit_to_ray(wanted, run, address, workers, min_workers, dry_run)
+
+
+def _to_slurm(
+    sources: list[str],
+    site: Path | None,
+    dry_run: bool,
+    nodes: int | None,
+    gpus_per_node: int | None,
+    time: str | None,
+    seeds: int | None,
+    chain: int | None,
+    dependency: str | None,
+    test_only: bool | None,
+) -> int:
+    """A job of Slurm's, or an array of them."""
     from dltk.launch import slurm
 
-    if on != "slurm":
-        raise LaunchError("", "--on", f"there is no '{on}'", "Choices: slurm.")
+    time_limit, chain = time, chain or 1
     added = _added(site, nodes, gpus_per_node, time_limit)
     wanted, run = _wanted(sources, added)
     _require_place(wanted)
     planned = _job(wanted, _planned(wanted, run, seeds), (Path.cwd(),), dependency)
     if dry_run:
         terminal.write(planned.script())
-        return
+        return ExitCode.DONE
     planned.script()  # whose mistakes are found before there is a folder
     slurm.require_room(planned, wanted.origin)
     if test_only:
         terminal.say(_tested(planned))
-        return
+        return ExitCode.DONE
     if run is None:
         _submit_new(wanted, planned.runs, dependency, chain)
-        return
+        return ExitCode.DONE
     if dependency is None:
         _require_no_job(run)
     _submit(wanted, [run], dependency, chain)
+    return ExitCode.DONE
+
+
+# Where a run can be handed to: its own options, and who does it.
+PLACES: dict[str, tuple[tuple[str, ...], "Callable[..., int]"]] = {
+    "slurm": (
+        ("--nodes", "--gpus-per-node", "--time", "--seeds", "--chain", "--dependency", "--test-only"),
+        _to_slurm,
+    ),
+    "ray": (("--address", "--workers", "--min-workers"), _to_ray),
+}
 
 
 def _added(site: Path | None, nodes: int | None, gpus: int | None, limit: str | None) -> list[Any]:
@@ -211,16 +273,23 @@ def _submit(wanted: "Recipe", runs: "list[RunFolder]", dependency: str | None, c
     terminal.note(f"Follow it: dltk logs -f {first.path}; dltk status {first.path}")
 
 
+def job_state(run: "RunFolder") -> dict[str, Any]:
+    """What the cluster knows of a run's last job, by Slurm's names; nothing where it has forgotten it."""
+    from dltk.launch import ray_jobs, slurm
+
+    if ray_jobs.last_job(run) is not None:
+        return ray_jobs.state(run)
+    jobs = slurm.jobs_of(run)
+    return dict(slurm.state(jobs[-1])) if jobs else {}
+
+
 @commands.command(rich_help_panel="Clusters", epilog="Example:\n\ndltk status lenet5_digits/seed-0")
 def status(
     run: str = typer.Argument(help=RUN_HELP), as_json: bool = typer.Option(False, "--json", help="Print JSON.")
 ) -> None:
     """Where a run stands, and what the cluster says of its job."""
-    from dltk.launch import slurm
-
     found = find_run(run)
-    jobs = slurm.jobs_of(found)
-    known = slurm.state(jobs[-1]) if jobs else {}
+    jobs, known = [job["id"] for job in found.jobs()], job_state(found)
     said = {**outline(found), "job": jobs[-1] if jobs else None, "state": known.get("JobState")}
     said |= {"why": known.get("Reason"), "nodes": known.get("NodeList"), "restarts": known.get("Restarts")}
     said |= {"run_time": known.get("RunTime"), "time_limit": known.get("TimeLimit")}
@@ -233,6 +302,9 @@ def status(
     elif not known:
         terminal.say(f"job {said['job']}: no longer known to the cluster")
     else:
+        if said["run_time"] is None:  # Ray tells none
+            terminal.say(f"job {said['job']}: {said['state']} ({said['why']})")
+            return
         times = f"{said['run_time']} of {said['time_limit']}, {said['restarts']} restarts"
         where = f" on {said['nodes']}" if said["nodes"] not in (None, "", "(null)") else ""
         terminal.say(f"job {said['job']}: {said['state']} ({said['why']}){where}, {times}")
@@ -246,7 +318,7 @@ def logs(
 ) -> None:
     """Print what a run's job has printed."""
     found = find_run(run)
-    name = "slurm-*.out" if rank is None else f"rank-{rank}.log"
+    name = "*.out" if rank is None else f"rank-{rank}.log"
     files = sorted((found.path / "logs").glob(name), key=lambda path: path.stat().st_mtime)
     if not files and not (follow and found.jobs()):
         raise LaunchError(found.path, "logs", f"there is no {name}", "Its job has not begun, or it was not submitted.")
@@ -256,11 +328,9 @@ def logs(
 
 def _lines(run: "RunFolder", name: str, follow: bool) -> Iterator[str]:
     """The newest log's text, piece by piece, until its job has left."""
-    from dltk.launch import slurm
-
-    jobs, place, newest = slurm.jobs_of(run), 0, None
+    place, newest = 0, None
     while True:
-        over = not follow or not (jobs and slurm.is_active(slurm.state(jobs[-1])))
+        over = not follow or job_state(run).get("JobState") not in ACTIVE
         files = sorted((run.path / "logs").glob(name), key=lambda path: path.stat().st_mtime)
         if files:
             place = place if files[-1] == newest else 0  # the next job of a chain has a log of its own

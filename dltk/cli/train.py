@@ -81,7 +81,7 @@ def train(
         _check(sources)
     folder, changed, code = _train_one(sources, fork, extend, simulated)
     if simulated is None:  # else its first machine has concluded
-        _conclude(folder, changed, code)
+        conclude(folder, changed, code)
     return code
 
 
@@ -98,7 +98,7 @@ def node(run: str, changes: list[str] | None = typer.Argument(None, metavar="[KE
             return follow(Path(run), here, signals)
     with leading(Path(run), here):
         folder, changed, code = _train_one([run, *(changes or [])], None, False, here)
-    _conclude(folder, changed, code)
+    conclude(folder, changed, code)
     return code
 
 
@@ -145,7 +145,7 @@ def _train_seeds(sources: list[str], seeds: int, fork: str | None, extend: bool,
         )
         if code is not ExitCode.DONE:
             break
-    _conclude(folder, changed, code)
+    conclude(folder, changed, code)
     return code
 
 
@@ -231,7 +231,7 @@ def _changed(settings: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[st
 # What came of it
 
 
-def _conclude(folder: "RunFolder", changed: Mapping[str, Any], code: ExitCode) -> None:
+def conclude(folder: "RunFolder", changed: Mapping[str, Any], code: ExitCode) -> None:
     """The result beside its claim, and the run folder as the last line."""
     if code is ExitCode.DONE:
         _show_result(folder, changed)

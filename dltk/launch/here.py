@@ -85,11 +85,11 @@ def attempt(
         LaunchError: another process trains this run, the disk refuses, or the run wants more machines.
     """
     old_stop = folder.stop_request()
-    with contextlib.nullcontext(signals) if signals else Signals() as taken, _lease(folder, node, taken):
+    with contextlib.nullcontext(signals) if signals else Signals() as taken, lease_of(folder, node, taken):
         restart = _prepare(folder, node, old_stop)
         settings = recipe.thaw(folder.path / "recipe.yaml").settings
         launch = {**settings["launch"], **_launch_changes(changed)}
-        _require_progress(folder, step_of(restart), launch["max_attempts"])
+        require_progress(folder, step_of(restart), launch["max_attempts"])
         accelerator, local = devices(launch)
         _require_nodes(folder, launch["nodes"], node)
         world = local * launch["nodes"]
@@ -183,7 +183,7 @@ def _require_groups(folder: RunFolder, sharing: int, world: int) -> None:
         raise LaunchError(folder.path, "launch.tensor", what, "Change it, or launch.devices.")
 
 
-def _lease(folder: RunFolder, node: Node | None, signals: Signals) -> Lease:
+def lease_of(folder: RunFolder, node: Node | None, signals: Signals) -> Lease:
     """The run for this process; a job waits for the end of one on another machine, which may just have died there."""
     deadline = time.monotonic() + (0.0 if node is None else 1.5 * STALE)
     while True:
@@ -195,10 +195,13 @@ def _lease(folder: RunFolder, node: Node | None, signals: Signals) -> Lease:
         time.sleep(1)
 
 
-def _require_progress(folder: RunFolder, step: int, most: int) -> None:
+def require_progress(folder: RunFolder, step: int, most: int) -> None:
     """Refuse to start for ever: attempts that were preempted, or died with their machine, and came no further.
 
     One that crashed or was interrupted has been started again by a person, so the row ends there.
+
+    Raises:
+        LaunchError: there were so many in a row.
     """
     row = 0
     for attempt in reversed(folder.ledger.attempts()):
@@ -213,7 +216,19 @@ def _require_progress(folder: RunFolder, step: int, most: int) -> None:
 
 
 def _prepare(folder: RunFolder, node: Node | None, old_stop: dict[str, Any] | None) -> Path | None:
-    """Settle what an earlier attempt left: choose the checkpoint, move metrics past it away, clear its STOP."""
+    """Settle what an earlier attempt left, its STOP too."""
+    restart = prepare(folder)
+    if folder.stop_request() == old_stop and (node is None or (old_stop or {}).get("job") != node.job):
+        folder.clear_stop()  # else it came while this attempt began
+    return restart
+
+
+def prepare(folder: RunFolder) -> Path | None:
+    """Settle what an earlier attempt left: choose the checkpoint to go on from, move metrics past it away.
+
+    Raises:
+        LaunchError: a fork has lost the checkpoint that it began with.
+    """
     restart = folder.checkpoints.newest()
     for warning in folder.checkpoints.warnings:
         say(warning)
@@ -222,8 +237,6 @@ def _prepare(folder: RunFolder, node: Node | None, old_stop: dict[str, Any] | No
         what = f"forked from {parent}, and has no sound checkpoint"
         raise LaunchError(folder.path, "", what, "Fork it again, as another run.")
     folder.metrics.rewind(step_of(restart))
-    if folder.stop_request() == old_stop and (node is None or (old_stop or {}).get("job") != node.job):
-        folder.clear_stop()  # else it came while this attempt began
     folder.write_environment({})
     (folder.path / "logs").mkdir(exist_ok=True)
     return restart

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 FINE = (ExitCode.DONE, ExitCode.PREEMPTED, ExitCode.INTERRUPTED)  # what a process that nothing happened to leaves with
 
 
-def train(folder: "RunFolder", place: "Place", signals: Signals, restart: Path | None) -> tuple[ExitCode, str]:
+def train(
+    folder: "RunFolder", place: "Place", signals: Signals, restart: Path | None, callbacks: Sequence[Any] = ()
+) -> tuple[ExitCode, str]:
     """Train this process's share of a run to its end, or until all processes agree to stop.
 
     Args:
@@ -35,6 +37,7 @@ def train(folder: "RunFolder", place: "Place", signals: Signals, restart: Path |
         place: which process this is.
         signals: taken already.
         restart: the verified checkpoint to go on from.
+        callbacks: of Lightning, that the launcher adds.
 
     Returns:
         The exit code and the reason, for the ledger.
@@ -49,7 +52,8 @@ def train(folder: "RunFolder", place: "Place", signals: Signals, restart: Path |
     tracker = _tracker(folder, settings) if place.rank == 0 else None
     code, reason = ExitCode.CRASHED, "crashed"
     try:
-        _train_and_evaluate(folder, place, settings, signals, restart, [tracker.log] if tracker else [], began)
+        listeners = [tracker.log] if tracker else []
+        _train_and_evaluate(folder, place, settings, signals, restart, listeners, callbacks, began)
         code, reason = ExitCode.DONE, "done"
     except Stopped as stopped:
         code, reason = stopped.exit_code, stopped.reason
@@ -66,6 +70,7 @@ def _train_and_evaluate(
     signals: Signals,
     restart: Path | None,
     listeners: list[Any],
+    callbacks: Sequence[Any],
     began: float,
 ) -> None:
     from dltk.assemble import build_callbacks, build_data, build_task
@@ -80,7 +85,8 @@ def _train_and_evaluate(
     if place.rank == 0:
         folder.keep_index(data.index)
     evaluation.require_measurable(task, data, settings)
-    trainer = make_trainer(settings, data, folder, place, signals, listeners, build_callbacks(settings))
+    others = [*callbacks, *build_callbacks(settings)]
+    trainer = make_trainer(settings, data, folder, place, signals, listeners, others)
     trainer.fit(task, datamodule=data, ckpt_path=restart, weights_only=True)
     values = evaluation.final(folder, place, settings, data, Stopping(signals, folder))
     if place.rank == 0:
@@ -139,7 +145,12 @@ class End:
     @classmethod
     def read(cls, folder: Path, rank: int) -> "End | None":
         """How a process ended; None while it runs, and when it was killed."""
-        found = read_object(cls.path(folder, rank))
+        return cls.read_path(cls.path(folder, rank))
+
+    @classmethod
+    def read_path(cls, path: Path) -> "End | None":
+        """What a file says of an end; None where there is none."""
+        found = read_object(path)
         return cls(**found) if found else None
 
 
@@ -165,7 +176,7 @@ def serve(path: Path, work: Work) -> int:
     leave_with(int(os.environ["DLTK_LAUNCHER"]))
     with Signals(say=False) as signals:
         rank = int(os.environ["RANK"])
-        end = _end_of(work, signals)
+        end = end_of(work, signals)
         token = os.environ["DLTK_LEASE"]
         if not (token and taken(path / "LEASE", token)):  # else another launcher's processes write their ends there
             replace_file(End.path(path, rank), to_json(asdict(end)))
@@ -177,7 +188,8 @@ def serve(path: Path, work: Work) -> int:
     return end.code
 
 
-def _end_of(work: Work, signals: Signals) -> End:
+def end_of(work: Work, signals: Signals) -> End:
+    """Do the work of the process that the environment tells, and say how it ended; whatever happens is an end."""
     try:
         from dltk.trainer.make import Place
         from dltk.trainer.recorder import NotFiniteError

@@ -157,7 +157,7 @@ class Saving(Callback):
     ) -> None:
         self.config, self.io, self.stopping, self.recorder, self.position = config, io, stopping, recorder, position
         self.say = say
-        self._saved_step = -1
+        self.saved_step = -1  # of the last checkpoint that was begun, the same on every process
         self._saved_at = time.monotonic()
 
     def on_train_batch_end(self, trainer: Trainer, task: Task, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -196,7 +196,7 @@ class Saving(Callback):
 
     def save(self, trainer: Trainer, task: Task, step: int) -> None:
         """Write the checkpoint of `step`, or begin to, on every process together."""
-        if step == self._saved_step:
+        if step == self.saved_step:
             return
         self.recorder.require_finite(trainer, task, weights=True)
         epoch, samples = self.position(step)
@@ -213,7 +213,7 @@ class Saving(Callback):
         if trainer.is_global_zero:
             self.stopping.run.require_lease()
         trainer.save_checkpoint(self.io.checkpoints.path / f"step-{step:08d}", weights_only=False)
-        self._saved_step, self._saved_at = step, time.monotonic()
+        self.saved_step, self._saved_at = step, time.monotonic()
 
     def _save_and_leave(self, trainer: Trainer, task: Task, step: int) -> None:
         self.save(trainer, task, step)

@@ -86,6 +86,7 @@ class LaunchConfig:
     static_graph: bool = False  # ddp: every step uses the same layers, as often; lets checkpointed layers be used twice
     deepspeed: dict[str, Any] = field(default_factory=dict)  # keys added to DeepSpeed's configuration
     max_attempts: int = 20  # attempts in a row that are preempted, or die, before a step is gained; then none begins
+    resize_seconds: float = 60.0  # Ray: between two looks whether another number of workers has room
     threads: int | None = None  # CPU threads a process computes with; default: the cores divided by the processes
 
 

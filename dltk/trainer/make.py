@@ -49,13 +49,15 @@ class Place:
     world: int = 1
     accelerator: str = "cpu"
     nodes: int = 1  # machines, with as many processes each
+    number: int | None = None  # of its device, where that does not follow from the rank
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str]) -> "Place":
         """As the launcher told this process."""
         world = int(environment["WORLD_SIZE"])
         nodes = world // int(environment["LOCAL_WORLD_SIZE"])
-        return cls(int(environment["RANK"]), world, environment["DLTK_ACCELERATOR"], nodes)
+        number = int(environment["DLTK_DEVICE"]) if "DLTK_DEVICE" in environment else None
+        return cls(int(environment["RANK"]), world, environment["DLTK_ACCELERATOR"], nodes, number)
 
     @property
     def local_world(self) -> int:
@@ -65,7 +67,7 @@ class Place:
     @property
     def device(self) -> torch.device:
         """The process's device."""
-        number = self.rank % self.local_world
+        number = self.rank % self.local_world if self.number is None else self.number
         return torch.device("cuda", number) if self.accelerator == "cuda" else torch.device("cpu")
 
 
@@ -152,7 +154,7 @@ def bare_trainer(place: Place, **arguments: Any) -> lightning.Trainer:
     strategy = arguments.pop("strategy", None) or _strategy(place, {})
     trainer = lightning.Trainer(
         accelerator=place.accelerator,
-        devices=place.local_world,
+        devices=place.local_world if place.number is None else [place.number],
         num_nodes=place.nodes,
         strategy=strategy,
         plugins=plugins,

@@ -45,7 +45,7 @@ def test_a_dry_run_lists_and_makes_nothing(dltk: Command, folder: Path) -> None:
     ("# later\n", "axes.yaml: holds no axes."),
     ("optimizer.lr: []", "axes.yaml:1: optimizer.lr: has no value."),
     ("optimizer.lr: 0.1", "axes.yaml:1: optimizer.lr: 0.1 is no list of values."),
-    ("train.seed: [0]\noptimizer.lrr: [0.1]", "axes.yaml:2: optimizer.lrr: no setting 'lrr' in sgd. Did you mean 'lr'?"),
+    ("train.seed: [0]\noptimizer.lrr: [0.1]", "axes.yaml:2: optimizer.lrr: no setting 'lrr' in sgd. Did you mean 'lr'"),
     ("train.sede: [0]", "axes.yaml:1: train.sede: no setting 'sede' in train. Did you mean 'seed'?"),
     ("optimizr.lr: [0]", "axes.yaml: optimizr: no setting or section 'optimizr'. Did you mean 'optimizer'?"),
     ("train.seed: [0, x]", "axes.yaml:1: train.seed: 'x' is not an integer"),

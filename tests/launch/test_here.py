@@ -32,10 +32,10 @@ def attempts(folder: RunFolder, *ends: tuple[int, int | None]) -> None:
 
 def test_attempts_that_come_no_further_end(folder: RunFolder) -> None:
     attempts(folder, (0, 85), (7, 85), (7, None), (7, 85))
-    here._require_progress(folder, 7, 4)
-    here._require_progress(folder, 14, 1)
+    here.require_progress(folder, 7, 4)
+    here.require_progress(folder, 14, 1)
     with pytest.raises(LaunchError) as caught:
-        here._require_progress(folder, 7, 3)
+        here.require_progress(folder, 7, 3)
     assert str(caught.value) == (
         f"{folder.path}: launch.max_attempts: 3 allowed, and the last 3 were preempted or died at step 7 without a "
         f"step gained. See `dltk runs {folder.path}`; go on with launch.max_attempts=6."
@@ -44,9 +44,9 @@ def test_attempts_that_come_no_further_end(folder: RunFolder) -> None:
 
 def test_a_person_who_starts_again_begins_a_new_row(folder: RunFolder) -> None:
     attempts(folder, (7, 85), (7, ExitCode.CRASHED), (7, None), (7, ExitCode.INTERRUPTED), (7, 85))
-    here._require_progress(folder, 7, 2)
+    here.require_progress(folder, 7, 2)
     with pytest.raises(LaunchError, match="the last 1 were"):
-        here._require_progress(folder, 7, 1)
+        here.require_progress(folder, 7, 1)
 
 
 @pytest.mark.parametrize("node", [None, NODE])

@@ -1,0 +1,152 @@
+"""Ray's job server: a run handed to it, with the code that it was submitted with, and what it knows of the job."""
+
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from dltk.errors import LaunchError
+from dltk.launch.ray_policies import require_ray
+from dltk.run.folder import RunFolder
+
+PATIENCE = 3.0  # seconds within which a server must answer
+ACTIVE = ("PENDING", "RUNNING")
+PORTS = {"http": 8265, "https": 443}  # of the job server
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked of the job server for one run.
+
+    Args:
+        run: the run's folder, which all nodes see.
+        workers: the most, the least, and CPUs of each.
+        site: the recipe's section.
+        code: where Python finds the code, as `snapshot` tells it.
+        shipped: the folder that the cluster gets a copy of; code in it is found by its place there.
+        folder: that it is submitted from.
+        settings: `key=value` of this attempt's place.
+    """
+
+    run: Path
+    workers: tuple[int, int, int]
+    site: Mapping[str, Any]
+    code: Sequence[Path]
+    shipped: Path
+    folder: Path
+    settings: tuple[str, ...] = ()
+
+    @property
+    def entrypoint(self) -> str:
+        """The command of the job."""
+        most, least, cpus = self.workers
+        python = self.site["python"] or sys.executable
+        command = [*self.site["wrapper"], python, "-u", "-m", "dltk", "drive", str(self.run)]
+        command += ["--workers", str(most), "--min-workers", str(least), "--cpus", str(cpus)]
+        return shlex.join([*command, "--folder", str(self.folder), *self.settings])
+
+    @property
+    def runtime_env(self) -> dict[str, Any]:
+        """Code and variables that the cluster gets with the job; no secrets."""
+        inside = [path.relative_to(self.shipped) if path.is_relative_to(self.shipped) else path for path in self.code]
+        # Python makes these absolute when it starts, in the folder that the copy lies in.
+        variables = {"PYTHONPATH": os.pathsep.join(map(str, inside)), **self.site["environment"]}
+        more = {"py_executable": self.site["python"]} if self.site["python"] else {}
+        return {"working_dir": str(self.shipped), "env_vars": variables, **more}
+
+
+def is_server(address: str | None) -> bool:
+    """Whether an address is a job server's; else it is a cluster's, which this process joins."""
+    return address is not None and urlsplit(address).scheme in PORTS
+
+
+def require_reachable(address: str) -> None:
+    """See quickly that something listens where a cluster is said to be.
+
+    Raises:
+        LaunchError: nothing does, or the address is none.
+    """
+    parts = urlsplit(address if "//" in address else f"//{address}")
+    try:
+        host, port = parts.hostname, parts.port or PORTS.get(parts.scheme)
+    except ValueError:
+        host, port = None, None
+    if not host or not port:
+        remedy = "Write http://HEAD:8265 for its job server, HEAD:6379 from one of its nodes, or auto."
+        raise LaunchError("", "--address", f"'{address}' is no address of a Ray cluster", remedy)
+    try:
+        socket.create_connection((host, port), PATIENCE).close()
+    except OSError as error:
+        why = error.strerror or "no answer"
+        remedy = "Is the cluster up? `ray start --head` starts one, and prints its addresses."
+        raise LaunchError("", "--address", f"no Ray cluster at {host}:{port} ({why.lower()})", remedy) from None
+
+
+def client(address: str) -> Any:
+    """A client of the job server.
+
+    Raises:
+        LaunchError: it is not there, or refuses.
+    """
+    require_reachable(address)
+    require_ray()
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        return JobSubmissionClient(address)
+    except Exception as error:  # of many kinds: what listens there may be anything
+        what = f"no job server answers at {address} ({_first_line(error)})"
+        raise LaunchError("", "--address", what, "Give that of the cluster's dashboard, http://HEAD:8265.") from None
+
+
+def submit(address: str, job: Job, name: str) -> str:
+    """Hand a job to the server; its id there.
+
+    Raises:
+        LaunchError: the server refuses it.
+    """
+    server = client(address)
+    try:
+        found = server.submit_job(entrypoint=job.entrypoint, runtime_env=job.runtime_env, submission_id=name)
+        return str(found)
+    except Exception as error:
+        raise LaunchError("", "the job server", _first_line(error), "Mend what it names.") from None
+
+
+def state(run: RunFolder) -> dict[str, Any]:
+    """What the job server knows of a run's last job: `JobState` and `Reason`; nothing where it doesn't answer."""
+    last = last_job(run)
+    if last is None:
+        return {}
+    try:
+        found = client(last["script"]).get_job_info(last["id"])
+    except (LaunchError, RuntimeError):
+        return {}
+    return {"JobState": str(found.status.value), "Reason": found.message, "NodeList": found.driver_node_id}
+
+
+def cancel(run: RunFolder) -> None:
+    """Keep a run's last job from beginning, or end it.
+
+    Raises:
+        LaunchError: the server is not there.
+    """
+    last = last_job(run)
+    assert last is not None, "the run has no job"
+    client(last["script"]).stop_job(last["id"])
+
+
+def last_job(run: RunFolder) -> dict[str, Any] | None:
+    """The job that a run was last submitted as, where that was on Ray; `script` is the server's address."""
+    jobs = run.jobs()
+    return jobs[-1] if jobs and jobs[-1].get("on") == "ray" else None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,125 @@
+"""When Ray Train makes a group of workers again, and of how many.
+
+Ray's own policies, changed in three things. A worker that has failed by itself ends the run, for the same would happen
+again; one that was killed, or has saved and left, does not. A group has a size that divides the global batch, so that
+each worker has as many samples. And a group that is to grow, or of which a node is taken away, is asked to save and
+leave by the run folder's STOP file, instead of being cut off at its last checkpoint.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dltk.errors import LaunchError
+from dltk.launch.ray_worker import DRIVER, Crashed, Leaving
+from dltk.run.folder import RunFolder
+
+
+def require_ray() -> None:
+    """See that Ray is installed.
+
+    Raises:
+        LaunchError: it is not.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise LaunchError("", "--on ray", "Ray is not installed", "Install the extra: dltk[ray].")
+
+
+def sizes(least: int, most: int, batch: int, sharing: int = 1) -> list[int]:
+    """Numbers of workers from `least` to `most` that divide the global batch, and are whole groups of `sharing`.
+
+    Raises:
+        LaunchError: there is none.
+    """
+    if least > most:
+        raise LaunchError("", "--min-workers", f"{least} is more than the {most} of --workers", f"Set at most {most}.")
+    fit = [count for count in range(1, batch + 1) if batch % count == 0 and count % sharing == 0]
+    found = [count for count in fit if least <= count <= most]
+    if found:
+        return found
+    near = sorted(sorted(fit, key=lambda count: min(abs(count - least), abs(count - most)))[:2])
+    asked = str(most) if least == most else f"{least} to {most}"
+    what = f"no number of workers in {asked} divides batch.global={batch}"
+    what += f" and is a multiple of launch.tensor={sharing}" if sharing > 1 else ""
+    remedy = f"Set {' or '.join(map(str, near))}." if near else "Change batch.global or launch.tensor."
+    raise LaunchError("", "--workers", what, remedy)
+
+
+def trainer(path: Path, fit: Sequence[int], **arguments: Any) -> Any:
+    """Ray's TorchTrainer with these policies.
+
+    Args:
+        path: of the run folder.
+        fit: numbers of workers that a group may have, rising.
+        arguments: of TorchTrainer.
+    """
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
+    from ray.train.v2._internal.execution.scaling_policy import (
+        ElasticScalingPolicy,
+        FixedScalingPolicy,
+        NoopDecision,
+        ResizeDecision,
+    )
+    from ray.train.v2.api.exceptions import WorkerGroupError
+
+    # The classes are made here, for Ray is imported where it is used; Ray sends them to its controller by value.
+
+    class Failures(DefaultFailurePolicy):
+        """Who is started again."""
+
+        def make_decision(self, training_failed_error: Any) -> Any:
+            """Whether the group is made again."""
+            if isinstance(training_failed_error, WorkerGroupError):
+                failures = training_failed_error.worker_failures.values()
+                leaving = any(isinstance(one, Leaving) for one in failures)
+                driver = (RunFolder(path).stop_request() or {}).get("who") == DRIVER
+                if any(isinstance(one, Crashed) for one in failures) or (leaving and driver):
+                    return FailureDecision.RAISE
+            return super().make_decision(training_failed_error)
+
+    class Notices:
+        """Nodes that will be taken away."""
+
+        def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
+            """Ask to save when Ray tells that a node of the group will go."""
+            names = [type(state).__name__ for state in (previous_state, current_state)]
+            if names[1] == "PreemptingState" and names[0] != "PreemptingState":
+                ask(path, "a node of the group will be taken away")
+
+    class Fixed(Notices, FixedScalingPolicy):
+        """One size."""
+
+    class Elastic(Notices, ElasticScalingPolicy):
+        """The largest size that fits."""
+
+        def _count_possible_workers(self, reserved_resources: Any) -> int:
+            room = super()._count_possible_workers(reserved_resources)
+            return max((count for count in fit if count <= room), default=0)
+
+        def make_decision_for_running_worker_group(self, worker_group_state: Any, worker_group_status: Any) -> Any:
+            """Let a group that would change its size save first; when it has left, the new size is chosen."""
+            decision = super().make_decision_for_running_worker_group(worker_group_state, worker_group_status)
+            if not isinstance(decision, ResizeDecision):
+                return decision
+            ask(path, f"{decision.num_workers} workers have room, instead of {worker_group_state.num_workers}")
+            return NoopDecision()
+
+    class Trainer(TorchTrainer):
+        """TorchTrainer with our policies."""
+
+        def _initialize_and_run_controller(self, **given: Any) -> Any:
+            elastic = self.scaling_config.elasticity_enabled
+            given["scaling_policy"] = (Elastic if elastic else Fixed)(self.scaling_config)
+            given["failure_policy"] = Failures(self.run_config.failure_config)
+            return super()._initialize_and_run_controller(**given)
+
+    return Trainer(**arguments)
+
+
+def ask(path: Path, why: str) -> None:
+    """Ask the group to save and leave, unless somebody has already."""
+    run = RunFolder(path)
+    if run.stop_request() is None:
+        run.request_stop("ray", why, requeue=True)
