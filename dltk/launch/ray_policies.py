@@ -38,10 +38,9 @@ def sizes(least: int, most: int, batch: int, sharing: int = 1) -> list[int]:
     found = [count for count in fit if least <= count <= most]
     if found:
         return found
-    near = sorted(sorted(fit, key=lambda count: min(abs(count - least), abs(count - most)))[:2])
-    asked = str(most) if least == most else f"{least} to {most}"
-    what = f"no number of workers in {asked} divides batch.global={batch}"
-    what += f" and is a multiple of launch.tensor={sharing}" if sharing > 1 else ""
+    near = [*[count for count in fit if count < least][-1:], *[count for count in fit if count > most][:1]]
+    what = f"{most} does not divide" if least == most else f"no number from {least} to {most} divides"
+    what += f" batch.global={batch}" + (f" by groups of launch.tensor={sharing}" if sharing > 1 else "")
     remedy = f"Set {' or '.join(map(str, near))}." if near else "Change batch.global or launch.tensor."
     raise LaunchError("", "--workers", what, remedy)
 

@@ -80,13 +80,13 @@ def test_a_job_waits_for_the_lease_of_one_that_died_elsewhere(
     record = {"host": "elsewhere", "pid": 7, "token": "another", "heartbeat": time.time(), "started": "then"}
     (folder.path / "LEASE").write_text(json.dumps(record))
     with pytest.raises(LaunchError, match="is being trained by process 7 on elsewhere"):
-        here._lease(folder, None, Signals())
+        here.lease_of(folder, None, Signals())
     began = time.monotonic()
-    with here._lease(folder, NODE, Signals()):
+    with here.lease_of(folder, NODE, Signals()):
         assert 1 < time.monotonic() - began < HEARTBEAT
     told = Signals()
     told.received = 15
     (folder.path / "LEASE").write_text(json.dumps({**record, "heartbeat": time.time()}))
     os.utime(folder.path / "LEASE")
     with pytest.raises(LaunchError, match="elsewhere"):
-        here._lease(folder, NODE, told)
+        here.lease_of(folder, NODE, told)

@@ -1,0 +1,190 @@
+"""Runs on a real Ray cluster of several nodes, started by `ray_cluster.py`; and what is refused before there is one."""
+
+import itertools
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dltk.errors import LaunchError
+from dltk.launch.ray_policies import sizes
+from dltk.run.folder import RunFolder
+from tests.launch.conftest import Workshop, curve, lines, wait_until
+from tests.launch.ray_cluster import RayCluster
+
+LENGTH = ("train.epochs=18", "batch.global=36", "log.every_steps=5", "checkpoint.every_steps=10", "log.wandb=offline")
+
+
+# Without a cluster -------------------------------------------------------------------------------------------------
+
+
+def test_sizes_divide_the_batch() -> None:
+    assert sizes(6, 16, 32) == [8, 16]
+    assert sizes(2, 8, 36) == [2, 3, 4, 6]
+    assert sizes(2, 8, 36, sharing=2) == [2, 4, 6]
+    with pytest.raises(LaunchError, match=r"--workers: 5 does not divide batch.global=32. Set 4 or 8\."):
+        sizes(5, 5, 32)
+    with pytest.raises(LaunchError, match=r"--min-workers: 9 is more than the 8 of --workers"):
+        sizes(9, 8, 32)
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (("--workers", "2", "--address", "http://127.0.0.1:9"), "--address: no Ray cluster at 127.0.0.1:9 (connection"),
+    (("--workers", "2", "--address", "127.0.0.1:9"), "--address: no Ray cluster at 127.0.0.1:9 (connection refused)."),
+    (("--workers", "2", "--address", "nowhere"), "--address: 'nowhere' is no address of a Ray cluster."),
+    (("--workers", "5", "--address", "auto"), "--workers: 5 does not divide batch.global=32. Set 4 or 8."),
+    (("--address", "auto"), "--workers: is missing."),
+    (("--workers", "2", "--chain", "2"), "--chain: does not belong to --on ray."),
+])  # fmt: skip
+def test_mistakes_are_told_quickly_and_leave_nothing(workshop: Workshop, arguments: tuple[str, ...], said: str) -> None:
+    began = time.monotonic()
+    found = workshop.dltk("submit", "linear_digits", "--on", "ray", *arguments, expect=2)
+    assert time.monotonic() - began < 20
+    assert found.err.startswith(said)
+    assert len(found.err.splitlines()) == 1
+    assert not (workshop.folder / "runs" / "linear_digits").exists()
+
+
+def test_a_dry_run_shows_what_would_be_sent(workshop: Workshop) -> None:
+    arguments = ("--workers", "4", "--min-workers", "2", "--address", "http://head:8265", "--dry-run", "run=dry")
+    asked = json.loads(workshop.dltk("submit", "linear_digits", "--on", "ray", *arguments).out)
+    run = workshop.folder / "runs" / "linear_digits" / "dry"
+    assert f"-m dltk drive {run} --workers 4 --min-workers 2 --cpus 1" in asked["entrypoint"]
+    assert asked["runtime_env"]["env_vars"]["PYTHONPATH"] == "."
+    assert not run.exists()
+
+
+# On a cluster ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RayCluster]:
+    """A missing Ray fails the tests that need it."""
+    assert Path(sys.executable).with_name("ray").exists(), "Ray is not installed: the extra `ray`"
+    cluster = RayCluster()
+    yield cluster
+    cluster.close()
+
+
+class Submitted:
+    """A run that was handed to the cluster."""
+
+    def __init__(self, cluster: RayCluster, workshop: Workshop, name: str, *arguments: str) -> None:
+        self.cluster, self.workshop, self.name = cluster, workshop, f"linear_digits/{name}"
+        self.path = workshop.folder / "runs" / self.name
+        self.said = self.dltk("submit", "linear_digits", "--on", "ray", "--address", cluster.address, f"run={name}",
+                              "launch.resize_seconds=1.0", *arguments).out  # fmt: skip
+        assert "submitted as job dltk-linear_digits-" in self.said
+
+    def dltk(self, *arguments: str, **more: Any) -> Any:
+        return self.workshop.dltk(*arguments, **{**self.cluster.environment, **more})
+
+    def state(self) -> str:
+        return str(json.loads(self.dltk("status", self.name, "--json").out)["state"])
+
+    def attempts(self) -> list[dict[str, Any]]:
+        return RunFolder.open(self.path).ledger.attempts()
+
+    def step(self) -> int:
+        return int(lines(self.path)[-1]["step"]) if (self.path / "metrics.jsonl").exists() else 0
+
+    def wait(self, true: Any, what: str, timeout: float = 90) -> None:
+        wait_until(true, what, timeout, lambda: print(self.log()))
+
+    def training(self, number: int, world: int) -> None:
+        """Wait until an attempt of so many workers has come some steps further."""
+
+        def there() -> bool:
+            last = (self.attempts() or [{"attempt": 0}])[-1]
+            if last["attempt"] < number or last["end"] is not None:
+                return False
+            return bool(last["world_size"] == world and self.step() > last["first_step"] + 5)
+
+        self.wait(there, f"attempt {number} with {world} workers")
+
+    def log(self) -> str:
+        return "\n".join(path.read_text()[-6000:] for path in sorted((self.path / "logs").glob("ray-*.out")))
+
+
+class Journey:
+    """One run, to which everything happens, and what was seen on the way."""
+
+    def __init__(self, cluster: RayCluster, workshop: Workshop) -> None:
+        marks = workshop.marks("ray")
+        gate = marks / "gate"
+        gate.write_text("1")
+        callbacks = f"train.callbacks=[{{name: 'faults:Gate', marks: '{marks}'}}]"
+        nodes = [cluster.add(), cluster.add()]
+        cluster.await_server()
+        self.run = run = Submitted(cluster, workshop, "journey", "--workers", "4", "--min-workers", "1",
+                                   *LENGTH, callbacks)  # fmt: skip
+        run.training(1, 2)
+        self.state = run.state()
+        os.kill(nodes[1].workers()[0], signal.SIGKILL)  # a worker
+        run.training(2, 2)
+        cluster.add()
+        run.training(3, 3)
+        cluster.kill(nodes[0])
+        run.training(4, 2)
+        cluster.stop()  # the head, and all with it
+        self.lost = run.step()
+        cluster.start_head()
+        nodes = [cluster.add(), cluster.add()]
+        cluster.await_server()
+        run.dltk("submit", f"runs/{run.name}", "--on", "ray", "--address", cluster.address, "--workers", "2")
+        run.training(5, 2)
+        gate.write_text("1000000")
+        run.wait(lambda: RunFolder.open(run.path).status == "done", "the end")
+        self.alone = workshop.folder / "runs" / "linear_digits" / "alone"
+        workshop.dltk("train", "linear_digits", "run=alone", *LENGTH, callbacks, "launch.accelerator=cpu")
+
+
+@pytest.fixture(scope="module")
+def journey(cluster: RayCluster, workshop: Workshop) -> Journey:
+    return Journey(cluster, workshop)
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(400)
+def test_a_run_goes_on_whatever_is_lost_or_added(journey: Journey) -> None:
+    attempts = journey.run.attempts()
+    assert journey.state == "RUNNING"
+    assert [one["world_size"] for one in attempts] == [2, 2, 3, 2, 2]
+    assert [one["exit_code"] for one in attempts] == [None, 85, None, None, 0]
+    assert attempts[1]["reason"] == "asked to stop by ray: 3 workers have room, instead of 2"
+    assert attempts[2]["first_step"] == attempts[1]["step"] > 0  # nothing is done twice when a node is added
+    assert attempts[4]["first_step"] > 0
+    for before, after in itertools.pairwise(attempts):
+        assert after["first_step"] >= before["first_step"]
+
+
+@pytest.mark.cluster
+def test_no_sample_is_lost_or_doubled(journey: Journey) -> None:
+    run, alone = journey.run.path, journey.alone
+    assert curve(run, "data/digest") == curve(alone, "data/digest")
+    assert curve(run, "train/loss") == pytest.approx(curve(alone, "train/loss"), rel=1e-3)
+    steps = [line["step"] for line in lines(run)]
+    assert steps == sorted(set(steps))
+
+
+@pytest.mark.cluster
+def test_it_is_one_run_of_wandb(journey: Journey) -> None:
+    names = [path.name for path in (journey.run.path / "wandb").glob("offline-run-*")]
+    assert len(names) >= 3
+    assert len({name.rpartition("-")[2] for name in names}) == 1
+
+
+@pytest.mark.cluster
+def test_what_it_printed_is_kept(journey: Journey) -> None:
+    said = journey.run.dltk("logs", journey.run.name).out
+    assert "attempt 5: 2 workers, from step" in said
+    first = sorted((journey.run.path / "logs").glob("ray-*.out"), key=lambda path: path.stat().st_mtime)[0].read_text()
+    for number, world in ((1, 2), (2, 2), (3, 3), (4, 2)):
+        assert re.search(rf"attempt {number}: {world} workers, from step \d+", first)
