@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from dltk.cli import terminal
 from dltk.errors import DltkError, ExitCode, LaunchError
 
 if TYPE_CHECKING:
-    from dltk.launch.ray_driver import Workers
+    from dltk.launch.ray_sizes import Workers
     from dltk.recipe import Recipe
     from dltk.run.folder import RunFolder
 
@@ -35,7 +36,7 @@ def workers_of(wanted: "Recipe", most: int | None, least: int | None) -> "Worker
     Raises:
         LaunchError: nothing says how many, or no such number fits the recipe.
     """
-    from dltk.launch.ray_driver import Workers
+    from dltk.launch.ray_sizes import Workers
 
     launch = wanted["launch"]
     if most is None:
@@ -132,11 +133,12 @@ def _asked(job: Any) -> dict[str, Any]:
 def in_process(run: "RunFolder", changed: dict[str, Any], workers: "Workers", address: str | None) -> ExitCode:
     """Drive the run from this process, which is on a node of the cluster."""
     from dltk.cli.train import conclude
-    from dltk.launch.ray_driver import drive
-    from dltk.launch.ray_policies import require_ray
+    from dltk.launch.ray_sizes import require_ray
     from dltk.trainer.signals import Signals
 
     require_ray()
+    from dltk.launch.ray_driver import drive
+
     with Signals() as signals:
         code = drive(run, changed, workers, address, signals)
     conclude(run, changed, code)
@@ -154,12 +156,12 @@ def drive_job(
 ) -> int:
     """Drive a run as a job of Ray's server; `dltk submit --on ray` starts it."""
     from dltk.launch.here import open_run
-    from dltk.launch.ray_driver import Workers
+    from dltk.launch.ray_jobs import submission_id
+    from dltk.launch.ray_sizes import Workers
 
     if folder.is_dir():
         os.chdir(folder)
-    job = os.environ.get("RAY_JOB_SUBMISSION_ID", "none")
-    with _kept(Path(run) / "logs" / f"ray-{job}.out"):
+    with _kept(Path(run) / "logs" / f"ray-{submission_id() or 'none'}.out"):
         try:
             opened, changed = open_run([run, *(changes or [])])
             if opened.status == "done":
@@ -169,6 +171,9 @@ def drive_job(
         except DltkError as error:  # said here, so that the file has it
             terminal.note(str(error))
             return ExitCode.MISTAKE
+        except Exception:
+            traceback.print_exc()
+            return ExitCode.CRASHED
 
 
 @contextlib.contextmanager

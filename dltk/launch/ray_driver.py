@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +21,13 @@ from dltk.launch.here import lease_of
 from dltk.launch.nodes import Node
 from dltk.launch.processes import POLL
 from dltk.launch.rank import FINE, End, say
-from dltk.launch.ray_policies import sizes, trainer
+from dltk.launch.ray_jobs import submission_id
+from dltk.launch.ray_policies import trainer
+from dltk.launch.ray_sizes import Workers
 from dltk.launch.ray_worker import DRIVER, Order, work
 from dltk.run.checkpoint import step_of
 from dltk.run.folder import RunFolder
 from dltk.trainer.signals import Signals
-
-
-@dataclass(frozen=True)
-class Workers:
-    """How many workers a group may have."""
-
-    most: int
-    least: int
-    cpus: int = 1  # of each
-
-    def sizes(self, settings: Mapping[str, Any]) -> list[int]:
-        """The numbers that fit a recipe, rising.
-
-        Raises:
-            LaunchError: there is none.
-        """
-        return sizes(self.least, self.most, settings["batch"]["global"], settings["launch"].get("tensor", 1))
-
-    def skipped(self, settings: Mapping[str, Any]) -> str:
-        """A line on the numbers that are left out; empty where there is none."""
-        fit = self.sizes(settings)
-        out = [count for count in range(self.least, self.most + 1) if count not in fit]
-        if not out:
-            return ""
-        given = f"batch.global={settings['batch']['global']}"
-        return f"groups of {_words(fit)} workers; {_words(out)} do not divide {given} and are skipped"
-
-
-def _words(numbers: list[int]) -> str:
-    texts = [str(number) for number in (numbers if len(numbers) < 8 else [*numbers[:3], "…", *numbers[-2:]])]
-    return ", ".join(texts)
 
 
 def drive(
@@ -77,7 +48,7 @@ def drive(
     """
     settings = recipe.thaw(folder.path / "recipe.yaml").settings
     fit = workers.sizes(settings)
-    job = os.environ.get("RAY_JOB_SUBMISSION_ID") or f"driver-{secrets.token_hex(3)}"
+    job = submission_id() or f"driver-{secrets.token_hex(3)}"
     old_stop = folder.stop_request()
     with lease_of(folder, Node(0, 1, job, socket.gethostname()), signals):
         if folder.stop_request() == old_stop:
@@ -139,7 +110,7 @@ def _connected(address: str | None) -> Iterator[None]:
     os.environ |= {"RAY_TRAIN_V2_ENABLED": "1", "RAY_CHDIR_TO_TRIAL_DIR": "0", "RAY_TRAIN_ENABLE_PRINT_PATCH": "0"}
     os.environ |= {"RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0"}
     path = os.pathsep.join(entry for entry in sys.path if entry and Path(entry).is_dir())
-    more = {} if os.environ.get("RAY_JOB_SUBMISSION_ID") else {"runtime_env": {"env_vars": {"PYTHONPATH": path}}}
+    more: dict[str, Any] = {} if submission_id() else {"runtime_env": {"env_vars": {"PYTHONPATH": path}}}
     try:
         ray.init(address=address, log_to_driver=True, **more)
     except (ConnectionError, RuntimeError, ValueError) as error:

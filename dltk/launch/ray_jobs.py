@@ -1,5 +1,6 @@
 """Ray's job server: a run handed to it, with the code that it was submitted with, and what it knows of the job."""
 
+import logging
 import os
 import shlex
 import socket
@@ -11,7 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dltk.errors import LaunchError
-from dltk.launch.ray_policies import require_ray
+from dltk.launch.ray_sizes import require_ray
+from dltk.run.atomic import from_json
 from dltk.run.folder import RunFolder
 
 PATIENCE = 3.0  # seconds within which a server must answer
@@ -60,6 +62,13 @@ class Job:
         return {"working_dir": str(self.shipped), "env_vars": variables, **more}
 
 
+def submission_id() -> str | None:
+    """The id of the job that this process is the driver of; None where it is none."""
+    said = from_json(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "").encode()) or {}
+    found = (said.get("metadata") or {}).get("job_submission_id")
+    return found if isinstance(found, str) else None
+
+
 def is_server(address: str | None) -> bool:
     """Whether an address is a job server's; else it is a cluster's, which this process joins."""
     return address is not None and urlsplit(address).scheme in PORTS
@@ -97,6 +106,7 @@ def client(address: str) -> Any:
     require_ray()
     from ray.job_submission import JobSubmissionClient
 
+    logging.getLogger("ray").setLevel(logging.WARNING)  # it would tell of every file that it sends
     try:
         return JobSubmissionClient(address)
     except Exception as error:  # of many kinds: what listens there may be anything
@@ -127,7 +137,7 @@ def state(run: RunFolder) -> dict[str, Any]:
         found = client(last["script"]).get_job_info(last["id"])
     except (LaunchError, RuntimeError):
         return {}
-    return {"JobState": str(found.status.value), "Reason": found.message, "NodeList": found.driver_node_id}
+    return {"JobState": str(found.status.value), "Reason": _last_line(found.message), "NodeList": found.driver_node_id}
 
 
 def cancel(run: RunFolder) -> None:
@@ -150,3 +160,9 @@ def last_job(run: RunFolder) -> dict[str, Any] | None:
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def _last_line(text: str | None) -> str:
+    """Of what a job has said last; Ray's message ends with a bracket of its own."""
+    lines = [line.strip() for line in (text or "").splitlines() if line.strip(" )")]
+    return lines[-1] if lines else ""

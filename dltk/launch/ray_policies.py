@@ -6,43 +6,12 @@ each worker has as many samples. And a group that is to grow, or of which a node
 leave by the run folder's STOP file, instead of being cut off at its last checkpoint.
 """
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dltk.errors import LaunchError
 from dltk.launch.ray_worker import DRIVER, Crashed, Leaving
 from dltk.run.folder import RunFolder
-
-
-def require_ray() -> None:
-    """See that Ray is installed.
-
-    Raises:
-        LaunchError: it is not.
-    """
-    if importlib.util.find_spec("ray") is None:
-        raise LaunchError("", "--on ray", "Ray is not installed", "Install the extra: dltk[ray].")
-
-
-def sizes(least: int, most: int, batch: int, sharing: int = 1) -> list[int]:
-    """Numbers of workers from `least` to `most` that divide the global batch, and are whole groups of `sharing`.
-
-    Raises:
-        LaunchError: there is none.
-    """
-    if least > most:
-        raise LaunchError("", "--min-workers", f"{least} is more than the {most} of --workers", f"Set at most {most}.")
-    fit = [count for count in range(1, batch + 1) if batch % count == 0 and count % sharing == 0]
-    found = [count for count in fit if least <= count <= most]
-    if found:
-        return found
-    near = [*[count for count in fit if count < least][-1:], *[count for count in fit if count > most][:1]]
-    what = f"{most} does not divide" if least == most else f"no number from {least} to {most} divides"
-    what += f" batch.global={batch}" + (f" by groups of launch.tensor={sharing}" if sharing > 1 else "")
-    remedy = f"Set {' or '.join(map(str, near))}." if near else "Change batch.global or launch.tensor."
-    raise LaunchError("", "--workers", what, remedy)
 
 
 def trainer(path: Path, fit: Sequence[int], **arguments: Any) -> Any:

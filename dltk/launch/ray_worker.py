@@ -6,6 +6,7 @@ whether the group is to be made again decides `dltk.launch.ray_policies` by it.
 """
 
 import contextlib
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -69,6 +70,7 @@ def work(order: Mapping[str, Any]) -> None:
         Crashed: do not start it again.
     """
     told = Order(**order)
+    logging.getLogger("ray.train").setLevel(logging.WARNING)  # it would print each report, of every worker
     _take_environment(told)
     if Path(told.folder).is_dir():
         os.chdir(told.folder)

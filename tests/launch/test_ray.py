@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dltk.errors import LaunchError
-from dltk.launch.ray_policies import sizes
+from dltk.launch.ray_sizes import sizes
 from dltk.run.folder import RunFolder
 from tests.launch.conftest import Workshop, curve, lines, wait_until
 from tests.launch.ray_cluster import RayCluster
@@ -96,7 +96,7 @@ class Submitted:
         return int(lines(self.path)[-1]["step"]) if (self.path / "metrics.jsonl").exists() else 0
 
     def wait(self, true: Any, what: str, timeout: float = 90) -> None:
-        wait_until(true, what, timeout, lambda: print(self.log()))
+        wait_until(true, what, timeout, lambda: print(self.attempts(), self.log()))
 
     def training(self, number: int, world: int) -> None:
         """Wait until an attempt of so many workers has come some steps further."""
@@ -117,6 +117,11 @@ class Journey:
     """One run, to which everything happens, and what was seen on the way."""
 
     def __init__(self, cluster: RayCluster, workshop: Workshop) -> None:
+        began = time.monotonic()
+
+        def passed(what: str) -> None:
+            print(f"{time.monotonic() - began:5.1f} s: {what}")
+
         marks = workshop.marks("ray")
         gate = marks / "gate"
         gate.write_text("1")
@@ -125,14 +130,19 @@ class Journey:
         cluster.await_server()
         self.run = run = Submitted(cluster, workshop, "journey", "--workers", "4", "--min-workers", "1",
                                    *LENGTH, callbacks)  # fmt: skip
+        passed("submitted")
         run.training(1, 2)
+        passed("training")
         self.state = run.state()
         os.kill(nodes[1].workers()[0], signal.SIGKILL)  # a worker
         run.training(2, 2)
+        passed("worker")
         cluster.add()
         run.training(3, 3)
+        passed("added")
         cluster.kill(nodes[0])
         run.training(4, 2)
+        passed("node")
         cluster.stop()  # the head, and all with it
         self.lost = run.step()
         cluster.start_head()
@@ -140,8 +150,10 @@ class Journey:
         cluster.await_server()
         run.dltk("submit", f"runs/{run.name}", "--on", "ray", "--address", cluster.address, "--workers", "2")
         run.training(5, 2)
+        passed("head")
         gate.write_text("1000000")
         run.wait(lambda: RunFolder.open(run.path).status == "done", "the end")
+        passed("done")
         self.alone = workshop.folder / "runs" / "linear_digits" / "alone"
         workshop.dltk("train", "linear_digits", "run=alone", *LENGTH, callbacks, "launch.accelerator=cpu")
 
