@@ -17,7 +17,7 @@ from dltk.cli import terminal
 from dltk.errors import DltkError, ExitCode, LaunchError
 
 if TYPE_CHECKING:
-    from dltk.launch.ray_sizes import Workers
+    from dltk.launch.ray_group import Workers
     from dltk.recipe import Recipe
     from dltk.run.folder import RunFolder
 
@@ -36,7 +36,7 @@ def workers_of(wanted: "Recipe", most: int | None, least: int | None) -> "Worker
     Raises:
         LaunchError: nothing says how many, or no such number fits the recipe.
     """
-    from dltk.launch.ray_sizes import Workers
+    from dltk.launch.ray_group import Workers
 
     launch = wanted["launch"]
     if most is None:
@@ -133,7 +133,7 @@ def _asked(job: Any) -> dict[str, Any]:
 def in_process(run: "RunFolder", changed: dict[str, Any], workers: "Workers", address: str | None) -> ExitCode:
     """Drive the run from this process, which is on a node of the cluster."""
     from dltk.cli.train import conclude
-    from dltk.launch.ray_sizes import require_ray
+    from dltk.launch.ray_group import require_ray
     from dltk.trainer.signals import Signals
 
     require_ray()
@@ -150,14 +150,15 @@ def drive_job(
     run: str,
     changes: list[str] | None = typer.Argument(None, metavar="[KEY=VALUE…]"),
     workers: int = typer.Option(..., min=1),
-    min_workers: int = typer.Option(..., min=1),
+    min_workers: int | None = typer.Option(None, min=1),
     cpus: int = typer.Option(1, min=1),
     folder: Path = typer.Option(Path()),
+    address: str | None = typer.Option(None),
 ) -> int:
     """Drive a run as a job of Ray's server; `dltk submit --on ray` starts it."""
     from dltk.launch.here import open_run
+    from dltk.launch.ray_group import Workers
     from dltk.launch.ray_jobs import submission_id
-    from dltk.launch.ray_sizes import Workers
 
     if folder.is_dir():
         os.chdir(folder)
@@ -167,7 +168,7 @@ def drive_job(
             if opened.status == "done":
                 terminal.say(f"{opened.path}: is done already")
                 return ExitCode.DONE
-            return in_process(opened, changed, Workers(workers, min_workers, cpus), None)
+            return in_process(opened, changed, Workers(workers, min_workers or workers, cpus), address)
         except DltkError as error:  # said here, so that the file has it
             terminal.note(str(error))
             return ExitCode.MISTAKE

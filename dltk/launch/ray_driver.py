@@ -21,10 +21,9 @@ from dltk.launch.here import lease_of
 from dltk.launch.nodes import Node
 from dltk.launch.processes import POLL
 from dltk.launch.rank import FINE, End, say
+from dltk.launch.ray_group import DRIVER, Order, Workers, work
 from dltk.launch.ray_jobs import submission_id
 from dltk.launch.ray_policies import trainer
-from dltk.launch.ray_sizes import Workers
-from dltk.launch.ray_worker import DRIVER, Order, work
 from dltk.run.checkpoint import step_of
 from dltk.run.folder import RunFolder
 from dltk.trainer.signals import Signals
@@ -104,11 +103,10 @@ def _trainer(folder: RunFolder, order: Order, workers: Workers, fit: list[int], 
 
 @contextlib.contextmanager
 def _connected(address: str | None) -> Iterator[None]:
-    import ray
-
-    # Ray Train reads these where it makes a trainer; lines are printed once, as they are.
     os.environ |= {"RAY_TRAIN_V2_ENABLED": "1", "RAY_CHDIR_TO_TRIAL_DIR": "0", "RAY_TRAIN_ENABLE_PRINT_PATCH": "0"}
-    os.environ |= {"RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0"}
+    os.environ |= {"RAY_COLOR_PREFIX": "0"}
+    import ray  # reads the variables now
+
     path = os.pathsep.join(entry for entry in sys.path if entry and Path(entry).is_dir())
     more: dict[str, Any] = {} if submission_id() else {"runtime_env": {"env_vars": {"PYTHONPATH": path}}}
     try:

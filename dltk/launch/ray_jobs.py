@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dltk.errors import LaunchError
-from dltk.launch.ray_sizes import require_ray
+from dltk.launch.ray_group import require_ray
 from dltk.run.atomic import from_json
 from dltk.run.folder import RunFolder
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dltk.launch.ray_worker import DRIVER, Crashed, Leaving
+from dltk.launch.ray_group import DRIVER, Crashed, Leaving
 from dltk.run.folder import RunFolder
 
 
@@ -63,7 +63,9 @@ def trainer(path: Path, fit: Sequence[int], **arguments: Any) -> Any:
         """The largest size that fits."""
 
         def _count_possible_workers(self, reserved_resources: Any) -> int:
-            room = super()._count_possible_workers(reserved_resources)
+            # What is reserved was looked at some time ago, and nodes may have gone since.
+            here = {node: has for node, has in reserved_resources.items() if node in _staying()}
+            room = super()._count_possible_workers(here)
             return max((count for count in fit if count <= room), default=0)
 
         def make_decision_for_running_worker_group(self, worker_group_state: Any, worker_group_status: Any) -> Any:
@@ -84,6 +86,15 @@ def trainer(path: Path, fit: Sequence[int], **arguments: Any) -> Any:
             return super()._initialize_and_run_controller(**given)
 
     return Trainer(**arguments)
+
+
+def _staying() -> set[str]:
+    """The nodes that live, and that will not be taken away."""
+    import ray
+    from ray._private.state import state
+
+    leaving = state.get_draining_nodes()
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving}
 
 
 def ask(path: Path, why: str) -> None:

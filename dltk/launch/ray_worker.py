@@ -8,8 +8,7 @@ whether the group is to be made again decides `dltk.launch.ray_policies` by it.
 import contextlib
 import logging
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from dltk import recipe
 from dltk.errors import ExitCode
 from dltk.launch.here import prepare, require_progress
 from dltk.launch.rank import End, effective_settings, end_of, say, set_threads, train
+from dltk.launch.ray_group import DRIVER, Crashed, Leaving, Order, PeerLost
 from dltk.run.atomic import replace_file, to_json
 from dltk.run.checkpoint import step_of
 from dltk.run.folder import RunFolder
@@ -31,46 +31,18 @@ LOST = (  # what gloo and torch's store say when another process is gone
     *("connection closed by peer", "connection reset by peer", "connection refused", "socket closed"),
     *("pair closure", "broken pipe"),
 )
-DRIVER = "the driver"  # who asks to stop when the driver itself is told to leave
 
 
-@dataclass(frozen=True)
-class Order:
-    """What the driver tells every worker."""
-
-    path: str  # of the run folder, which all nodes see
-    token: str  # of the driver's lease
-    accelerator: str  # cpu or cuda
-    changed: Mapping[str, Any]  # settings of the place, by dotted key
-    folder: str  # that the run was submitted from, to which relative paths of the recipe belong
-    job: str  # of Ray
-
-
-class Leaving(Exception):
-    """The group has saved and left, to be started again."""
-
-
-class PeerLost(Exception):
-    """Another process of the group is gone."""
-
-
-class Crashed(Exception):
-    """This process has failed by itself, or found a mistake of the user's: the same would happen again."""
-
-
-def work(order: Mapping[str, Any]) -> None:
-    """Train as one worker; what Ray Train calls on each of a group.
-
-    Args:
-        order: the fields of an `Order`.
+def train_as_worker(told: Order) -> None:
+    """Train as one worker.
 
     Raises:
         Leaving: saved, start the group again.
         PeerLost: another worker is gone.
         Crashed: do not start it again.
     """
-    told = Order(**order)
-    logging.getLogger("ray.train").setLevel(logging.WARNING)  # it would print each report, of every worker
+    for name in ("ray.train", "ray.train.v2._internal.execution.context"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # each report of every worker would be printed
     _take_environment(told)
     if Path(told.folder).is_dir():
         os.chdir(told.folder)
@@ -160,7 +132,8 @@ def _begun(folder: RunFolder, place: Place, told: Order) -> tuple[int, Path | No
         number = folder.ledger.begin({**about, "job": told.job, "step": step})
         for warning in folder.checkpoints.warnings:
             folder.ledger.note(number, warning)
-        say(f"attempt {number}: {place.world} workers, from step {step:,}")
+        workers = "1 worker" if place.world == 1 else f"{place.world} workers"
+        say(f"attempt {number}: {workers}, from step {step:,}")
         chosen = number, str(restart) if restart else None
     number, path = ray.train.collective.broadcast_from_rank_zero(chosen)
     return number, Path(path) if path else None

@@ -189,7 +189,7 @@ def first_time(marks: Path, name: str) -> bool:
 class Gate(Callback):
     """Lets steps take their time from the one on that the test's file `gate` says, which may change meanwhile."""
 
-    def __init__(self, marks: str, seconds: float = 0.25) -> None:
+    def __init__(self, marks: str, seconds: float = 0.1) -> None:
         self.gate, self.seconds = Path(marks) / "gate", seconds
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:

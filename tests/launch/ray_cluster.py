@@ -19,8 +19,16 @@ from tests.launch.conftest import processes, wait_until
 class Node:
     """One node: the processes of a session."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        self._process = process
+    def __init__(self, process: "subprocess.Popen[bytes]", out: Path) -> None:
+        self._process, self._out = process, out
+
+    def await_start(self) -> "Node":
+        """Wait until it belongs to the cluster."""
+        wait_until(lambda: "Ray runtime started" in self._out.read_text(), "a node of Ray", 60, self._print)
+        return self
+
+    def _print(self) -> None:
+        print(self._out.read_text()[-3000:])
 
     def kill(self) -> None:
         """End all of them at once, as a power cut does."""
@@ -52,6 +60,9 @@ class RayCluster:
             "RAY_TMPDIR": str(self.folder), "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
+            # Ray would take half a minute to see that a node is gone.
+            "RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "2000",
+            "RAY_health_check_failure_threshold": "4", "RAY_health_check_initial_delay_ms": "2000",
         }  # fmt: skip
         self.nodes: list[Node] = []
         self.start_head()
@@ -62,17 +73,18 @@ class RayCluster:
         self.address = f"http://127.0.0.1:{self.dashboard}"
         head = ("--head", f"--port={self.gcs}", f"--dashboard-port={self.dashboard}", "--dashboard-host=127.0.0.1")
         self.head = self._start(*head, f"--ray-client-server-port={client}", "--num-cpus=0")
-        wait_until(lambda: _listens(self.gcs), "Ray's head", 60, self._print)
+        self.head.await_start()
 
     def await_server(self) -> None:
         """Wait for the job server."""
-        wait_until(lambda: _listens(self.dashboard), "Ray's job server", 60, self._print)
+        wait_until(lambda: _listens(self.dashboard), "Ray's job server", 60, self.head._print)
 
-    def add(self) -> Node:
-        """Start a node with one CPU."""
-        node = self._start(f"--address=127.0.0.1:{self.gcs}", "--num-cpus=1")
-        self.nodes.append(node)
-        return node
+    def add(self, count: int = 1) -> list[Node]:
+        """Start nodes with one CPU each; one after the other, for two that start at once take the same ports."""
+        for _ in range(count):
+            self.nodes.append(self._start(f"--address=127.0.0.1:{self.gcs}", "--num-cpus=1"))
+            self.nodes[-1].await_start()
+        return self.nodes[-count:]
 
     def kill(self, node: Node) -> None:
         """End a node."""
@@ -93,13 +105,12 @@ class RayCluster:
     def _start(self, *arguments: str) -> Node:
         ray = Path(sys.executable).with_name("ray")
         common = ("--block", "--disable-usage-stats", "--object-store-memory=80000000", f"--temp-dir={self.folder}")
-        with (self.folder / "out").open("ab") as out:
+        out = self.folder / f"out-{len(list(self.folder.glob('out-*')))}"
+        with out.open("wb") as file:
             command = [str(ray), "start", *arguments, *common, "--node-ip-address=127.0.0.1"]
             environment = {**os.environ, **self.environment}
-            return Node(subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True))
-
-    def _print(self) -> None:
-        print((self.folder / "out").read_text()[-3000:])
+            pipes = {"stdout": file, "stderr": file}
+            return Node(subprocess.Popen(command, env=environment, start_new_session=True, **pipes), out)
 
 
 def _listens(port: int) -> bool:

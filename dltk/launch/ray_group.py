@@ -1,4 +1,7 @@
-"""How many workers a group of Ray Train may have. Imports nothing slow, for whoever submits asks it too."""
+"""A group of workers of Ray Train: how many there may be, what each is told, and why it leaves.
+
+Imports nothing slow: whoever submits asks it, and so do the driver and Ray's controller, which train nothing.
+"""
 
 import importlib.util
 from collections.abc import Mapping
@@ -6,6 +9,48 @@ from dataclasses import dataclass
 from typing import Any
 
 from dltk.errors import LaunchError
+
+DRIVER = "the driver"  # who asks to stop when the driver itself is told to leave
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the driver tells every worker."""
+
+    path: str  # of the run folder, which all nodes see
+    token: str  # of the driver's lease
+    accelerator: str  # cpu or cuda
+    changed: Mapping[str, Any]  # settings of the place, by dotted key
+    folder: str  # that the run was submitted from, to which relative paths of the recipe belong
+    job: str  # of Ray
+
+
+class Leaving(Exception):
+    """The group has saved and left, to be started again."""
+
+
+class PeerLost(Exception):
+    """Another process of the group is gone."""
+
+
+class Crashed(Exception):
+    """This process has failed by itself, or found a mistake of the user's: the same would happen again."""
+
+
+def work(order: Mapping[str, Any]) -> None:
+    """Train as one worker; what Ray Train calls on each of a group.
+
+    Args:
+        order: the fields of an `Order`.
+
+    Raises:
+        Leaving: saved, start the group again.
+        PeerLost: another worker is gone.
+        Crashed: do not start it again.
+    """
+    from dltk.launch.ray_worker import train_as_worker
+
+    train_as_worker(Order(**order))
 
 
 @dataclass(frozen=True)
