@@ -16,8 +16,8 @@ READY = $(PYTHON) -I dltk/bootstrap.py --venv "$(VENV)"
 help:
 	@echo "make quickstart   install what training needs into $(VENV), then train LeNet-5 on handwritten digits"
 	@echo "make test         install what the tests need as well, then run them"
-	@echo "make test-cluster install DeepSpeed too, then train under every strategy on several processes, and as"
-	@echo "                  jobs of a real Slurm, which must be installed (Linux)"
+	@echo "make test-cluster install DeepSpeed and Ray too, then train under every strategy on several processes, on a"
+	@echo "                  real Ray cluster, and as jobs of a real Slurm, which must be installed (Linux)"
 	@echo "make lint         ruff, formatting, mypy, the floors of imports"
 	@echo "make format       rewrite the files as ruff wants them"
 	@echo "make bench        measure speed and print it"
@@ -36,7 +36,7 @@ test:
 
 # One process of tests: each has groups of processes of its own, which live through all of them.
 test-cluster:
-	@$(READY) test deepspeed
+	@$(READY) test deepspeed ray
 	@$(PY) -m pytest -m "cluster and not gpu and not long"
 
 lint:
