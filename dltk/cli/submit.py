@@ -4,7 +4,7 @@ import importlib.util
 import itertools
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,11 +62,20 @@ def submit(
         **{"--address": address, "--workers": workers, "--min-workers": min_workers},
     }
     own, submit_there = PLACES[on]
+    require_own(on, own, given)
+    return submit_there(sources, site, dry_run, **{name.strip("-").replace("-", "_"): given[name] for name in own})
+
+
+def require_own(on: str, own: Sequence[str], given: Mapping[str, Any]) -> None:
+    """See that only options of the chosen cluster are given.
+
+    Raises:
+        LaunchError: one belongs to another.
+    """
     for option, value in given.items():
         if value is not None and option not in own:
             remedy = f"With {on} there are: {', '.join(own)}."
             raise LaunchError("", option, f"does not belong to --on {on}", remedy)
-    return submit_there(sources, site, dry_run, **{name.strip("-").replace("-", "_"): given[name] for name in own})
 
 
 def _to_ray(
@@ -80,7 +89,7 @@ def _to_ray(
     """A job of Ray's server, or a driver in this process."""
     from dltk.cli.ray_submit import submit_to_ray
 
-    wanted, run = _wanted(sources, _added(site, None, None, None))
+    wanted, run = _wanted(sources, added(site, None, None, None))
     return submit_to_ray(wanted, run, address, workers, min_workers, dry_run)
 
 
@@ -100,10 +109,9 @@ def _to_slurm(
     from dltk.launch import slurm
 
     time_limit, chain = time, chain or 1
-    added = _added(site, nodes, gpus_per_node, time_limit)
-    wanted, run = _wanted(sources, added)
-    _require_place(wanted)
-    planned = _job(wanted, _planned(wanted, run, seeds), (Path.cwd(),), dependency)
+    wanted, run = _wanted(sources, added(site, nodes, gpus_per_node, time_limit))
+    require_place(wanted)
+    planned = job_of(wanted, _planned(wanted, run, seeds), (Path.cwd(),), dependency)
     if dry_run:
         terminal.write(planned.script())
         return ExitCode.DONE
@@ -117,7 +125,7 @@ def _to_slurm(
         return ExitCode.DONE
     if dependency is None:
         _require_no_job(run)
-    _submit(wanted, [run], dependency, chain)
+    hand_over(wanted, [run], dependency, chain)
     return ExitCode.DONE
 
 
@@ -131,7 +139,7 @@ PLACES: dict[str, tuple[tuple[str, ...], "Callable[..., int]"]] = {
 }
 
 
-def _added(site: Path | None, nodes: int | None, gpus: int | None, limit: str | None) -> list[Any]:
+def added(site: Path | None, nodes: int | None, gpus: int | None, limit: str | None) -> list[Any]:
     """What the options say, as sources of a recipe."""
     added: list[Any] = [] if site is None else [str(site)]
     added += [] if nodes is None else [f"launch.nodes={nodes}"]
@@ -162,7 +170,7 @@ def _require_no_job(run: "RunFolder") -> None:
         raise LaunchError(run.path, "", f"its job {job} is {state} already", remedy)
 
 
-def _require_place(wanted: "Recipe") -> None:
+def require_place(wanted: "Recipe") -> None:
     """See that every machine of a job sees the run's folder, and how many processes each starts."""
     launch, place = wanted["launch"], Path(wanted["runs_dir"]).absolute()
     if launch["devices"] == "auto":
@@ -207,7 +215,7 @@ def _submit_new(wanted: "Recipe", planned: tuple[Path, ...], dependency: str | N
     made: list[RunFolder] = []
     try:
         made += (_created(wanted, path, len(planned)) for path in planned)
-        _submit(wanted, made, dependency, chain)
+        hand_over(wanted, made, dependency, chain)
     except BaseException:
         for run in made:
             if not run.jobs():
@@ -228,7 +236,19 @@ def _created(wanted: "Recipe", planned: Path, count: int) -> "RunFolder":
     return RunFolder.create(planned.parent.parent, wanted.name, settings, run=name, text=text)
 
 
-def _job(wanted: "Recipe", runs: tuple[Path, ...], code: tuple[Path, ...], dependency: str | None) -> "Job":
+def _numbered(paths: tuple[Path, ...], folder: Path) -> tuple[Path, ...]:
+    """Runs as an array names them, by their number in it; those of a sweep get links of such names."""
+    numbered = tuple(f"seed-{number}" for number in range(len(paths)))
+    if len(paths) == 1 or numbered == tuple(path.name for path in paths):
+        return paths
+    folder.mkdir()
+    for name, path in zip(numbered, paths, strict=True):
+        (folder / name).symlink_to(path)
+    return tuple(folder / name for name in numbered)
+
+
+def job_of(wanted: "Recipe", runs: tuple[Path, ...], code: tuple[Path, ...], dependency: str | None) -> "Job":
+    """The job of some runs, whose folders may not be there yet."""
     from dltk.launch.slurm import Job
 
     settings = tuple(f"launch.{key}={wanted['launch'][key]}" for key in ("nodes", "devices", "accelerator"))
@@ -246,7 +266,7 @@ def _tested(planned: "Job") -> str:
         return slurm.test(script)
 
 
-def _submit(wanted: "Recipe", runs: "list[RunFolder]", dependency: str | None, chain: int) -> None:
+def hand_over(wanted: "Recipe", runs: "list[RunFolder]", dependency: str | None = None, chain: int = 1) -> None:
     """Copy the code, write the script, hand it to Slurm, and say how to follow."""
     from dltk.launch import slurm
     from dltk.launch.snapshot import snapshot
@@ -261,7 +281,7 @@ def _submit(wanted: "Recipe", runs: "list[RunFolder]", dependency: str | None, c
         (path / "logs").mkdir(exist_ok=True)  # Slurm writes nothing where the folder of its log is missing
     folder.mkdir(parents=True, exist_ok=True)
     script = folder / "train.sbatch"
-    replace_file(script, _job(wanted, paths, code, dependency).script())
+    replace_file(script, job_of(wanted, _numbered(paths, folder / "runs"), code, dependency).script())
     job = ""
     for _ in range(chain):
         job = slurm.submit(script, *([f"--dependency=afterany:{job}"] if job else []))

@@ -92,6 +92,7 @@ def node(run: str, changes: list[str] | None = typer.Argument(None, metavar="[KE
     from dltk.trainer.signals import Signals
 
     leave_with_parent(os.environ)
+    run = str(Path(run).resolve())  # a sweep's array names it by a link
     here = Node.of_slurm(os.environ)
     if here.number:
         with Signals(say=False) as signals:

@@ -6,12 +6,15 @@ each worker has as many samples. And a group that is to grow, or of which a node
 leave by the run folder's STOP file, instead of being cut off at its last checkpoint.
 """
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dltk.launch.ray_group import DRIVER, Crashed, Leaving
+from dltk.launch.ray_group import DRIVER, Crashed, Leaving, PeerLost
 from dltk.run.folder import RunFolder
+
+SETTLING = 30.0  # seconds within which Ray sees that a node is gone
 
 
 def trainer(path: Path, fit: Sequence[int], **arguments: Any) -> Any:
@@ -48,13 +51,26 @@ def trainer(path: Path, fit: Sequence[int], **arguments: Any) -> Any:
             return super().make_decision(training_failed_error)
 
     class Notices:
-        """Nodes that will be taken away."""
+        """Nodes that will be taken away, or that may be gone and are not known to be."""
+
+        _lost_at = float("-inf")
+        _before: frozenset[str] = frozenset()  # nodes, when it was seen
 
         def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
             """Ask to save when Ray tells that a node of the group will go."""
             names = [type(state).__name__ for state in (previous_state, current_state)]
             if names[1] == "PreemptingState" and names[0] != "PreemptingState":
                 ask(path, "a node of the group will be taken away")
+            error = getattr(current_state, "training_failed_error", None)
+            if names[1] == "RestartingState" and isinstance(error, WorkerGroupError):
+                if all(isinstance(one, PeerLost) for one in error.worker_failures.values()):
+                    self._lost_at, self._before = time.monotonic(), _staying()
+
+        def make_decision_for_non_running_worker_group(self) -> Any:
+            """Wait until Ray knows which node has gone: workers hear of it earlier, by their broken connections."""
+            if time.monotonic() - self._lost_at < SETTLING and self._before <= _staying():
+                return NoopDecision()
+            return super().make_decision_for_non_running_worker_group()  # type: ignore[misc]
 
     class Fixed(Notices, FixedScalingPolicy):
         """One size."""
@@ -88,13 +104,13 @@ def trainer(path: Path, fit: Sequence[int], **arguments: Any) -> Any:
     return Trainer(**arguments)
 
 
-def _staying() -> set[str]:
+def _staying() -> frozenset[str]:
     """The nodes that live, and that will not be taken away."""
     import ray
     from ray._private.state import state
 
     leaving = state.get_draining_nodes()
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving}
+    return frozenset(node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving)
 
 
 def ask(path: Path, why: str) -> None:
