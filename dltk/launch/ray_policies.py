@@ -62,9 +62,9 @@ def trainer(path: Path, fit: Sequence[int], **arguments: Any) -> Any:
             if names[1] == "PreemptingState" and names[0] != "PreemptingState":
                 ask(path, "a node of the group will be taken away")
             error = getattr(current_state, "training_failed_error", None)
-            if names[1] == "RestartingState" and isinstance(error, WorkerGroupError):
-                if all(isinstance(one, PeerLost) for one in error.worker_failures.values()):
-                    self._lost_at, self._before = time.monotonic(), _staying()
+            failures = error.worker_failures.values() if isinstance(error, WorkerGroupError) else ()
+            if names[1] == "RestartingState" and failures and all(isinstance(one, PeerLost) for one in failures):
+                self._lost_at, self._before = time.monotonic(), _staying()
 
         def make_decision_for_non_running_worker_group(self) -> Any:
             """Wait until Ray knows which node has gone: workers hear of it earlier, by their broken connections."""
