@@ -205,3 +205,25 @@ def test_what_it_printed_is_kept(journey: Journey) -> None:
     first = sorted((journey.run.path / "logs").glob("ray-*.out"), key=lambda path: path.stat().st_mtime)[0].read_text()
     for number, world in ((1, 2), (2, 2), (3, 3), (4, 2)):
         assert re.search(rf"attempt {number}: {world} workers, from step \d+", first)
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(200)
+def test_a_sweep_submits_what_is_missing_and_a_crash_stays_away(
+    journey: Journey, cluster: RayCluster, workshop: Workshop
+) -> None:
+    """Of two runs one is done already, and the other diverges."""
+    (workshop.folder / "rates.yaml").write_text("optimizer.lr: [0.1, 1.0e+38]\n")
+    short = ("train.epochs=null", "train.steps=4", "log.wandb=disabled", "runs_dir=swept-on-ray")
+    command = ("sweep", "linear_digits", "rates.yaml", *short)
+    workshop.dltk("train", "linear_digits", *short, "run=lr=0.1", "log.group=linear_digits-rates")
+    said = workshop.dltk(*command, "--on", "ray", "--address", cluster.address, **cluster.environment).out
+    assert "2 runs, 1 to submit" in said
+    runs = workshop.folder / "swept-on-ray" / "linear_digits"
+    crashed = RunFolder.open(runs / "lr=1e+38")
+    journey.run.wait(lambda: crashed.status == "crashed", "the crash")
+    (attempt,) = crashed.ledger.attempts()
+    assert attempt["exit_code"] == 1
+    assert "not finite" in attempt["reason"] or "was nan" in attempt["reason"] or "was inf" in attempt["reason"]
+    answer = json.loads(workshop.dltk("status", str(crashed.path), "--json", **cluster.environment).out)
+    assert answer["state"] in ("RUNNING", "FAILED")  # the job may be on its way out
