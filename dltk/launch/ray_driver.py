@@ -7,9 +7,11 @@ the same run, by whomever and on any cluster that sees the run folder, it goes o
 import contextlib
 import os
 import secrets
+import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +29,8 @@ from dltk.launch.ray_policies import trainer
 from dltk.run.checkpoint import step_of
 from dltk.run.folder import RunFolder
 from dltk.trainer.signals import Signals
+
+LEAVING = 5.0  # seconds for which nobody may train before a request to leave is answered by the driver
 
 
 def drive(
@@ -142,14 +146,26 @@ def _fitted(folder: RunFolder, made: Any, signals: Signals) -> BaseException | N
 
     thread = threading.Thread(target=fit, name="dltk-ray", daemon=True)
     thread.start()
-    told = None
+    told, asked = None, 0.0
     while thread.is_alive():
         if signals.received != told:
             told = signals.received
-            name = "SIGINT" if told == 2 else "SIGTERM"
+            name = "SIGINT" if told == signal.SIGINT else "SIGTERM"
             folder.request_stop(DRIVER, name, requeue=name != "SIGINT")
+        asked = (asked or time.monotonic()) if _is_to_leave(folder) else 0.0
+        if asked and time.monotonic() - asked > LEAVING:
+            return None  # nobody trains who would read the request; Ray ends what waits with this process
         thread.join(10 * POLL)
     return ended[0] if ended else None
+
+
+def _is_to_leave(folder: RunFolder) -> bool:
+    """Whether the run is asked to end for good, or this process to leave, and no group is at work that hears of it."""
+    request = folder.stop_request()
+    if request is None or (request["requeue"] and request["who"] != DRIVER):
+        return False
+    attempts = folder.ledger.attempts()
+    return not attempts or attempts[-1]["end"] is not None
 
 
 def _concluded(folder: RunFolder, before: int, error: BaseException | None) -> ExitCode:
@@ -158,8 +174,10 @@ def _concluded(folder: RunFolder, before: int, error: BaseException | None) -> E
     Raises:
         DltkError: the user's mistake that a worker found.
     """
-    attempts = folder.ledger.attempts()
+    attempts, request = folder.ledger.attempts(), folder.stop_request()
     last = attempts[-1] if len(attempts) > before else None
+    if error is None and request is not None and (last is None or last["exit_code"] in (None, ExitCode.PREEMPTED)):
+        return ExitCode.PREEMPTED if request["requeue"] else ExitCode.INTERRUPTED
     ends = [end for path in (folder.path / "logs").glob("end-*.json") if (end := End.read_path(path))]
     failed = sorted((end for end in ends if end.code not in FINE), key=lambda end: end.time)
     mistakes = [end for end in failed if end.mistake is not None]

@@ -104,10 +104,12 @@ class RayCluster:
 
     def _start(self, *arguments: str) -> Node:
         ray = Path(sys.executable).with_name("ray")
-        common = ("--block", "--disable-usage-stats", "--object-store-memory=80000000", f"--temp-dir={self.folder}")
-        out = self.folder / f"out-{len(list(self.folder.glob('out-*')))}"
+        common = ("--block", "--disable-usage-stats", "--object-store-memory=80000000", "--node-ip-address=127.0.0.1")
+        number = len(list(self.folder.glob("out-*")))
+        out = self.folder / f"out-{number}"
         with out.open("wb") as file:
-            command = [str(ray), "start", *arguments, *common, "--node-ip-address=127.0.0.1"]
+            # Nodes that share a folder would take a job's code away from one another.
+            command = [str(ray), "start", *arguments, *common, f"--temp-dir={self.folder / str(number)}"]
             environment = {**os.environ, **self.environment}
             pipes = {"stdout": file, "stderr": file}
             return Node(subprocess.Popen(command, env=environment, start_new_session=True, **pipes), out)
