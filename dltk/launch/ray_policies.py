@@ -6,6 +6,7 @@ each worker has as many samples. And a group that is to grow, or of which a node
 leave by the run folder's STOP file, instead of being cut off at its last checkpoint.
 """
 
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ def trainer(path: Path, fit: Sequence[int], **arguments: Any) -> Any:
         fit: numbers of workers that a group may have, rising.
         arguments: of TorchTrainer.
     """
+    import ray
+    from ray.exceptions import RayError
     from ray.train.torch import TorchTrainer
     from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
     from ray.train.v2._internal.execution.scaling_policy import (
@@ -77,6 +80,15 @@ def trainer(path: Path, fit: Sequence[int], **arguments: Any) -> Any:
 
     class Elastic(Notices, ElasticScalingPolicy):
         """The largest size that fits."""
+
+        def _get_reserved_resources(self) -> Any:
+            """What the cluster keeps for this run, as it is now: Ray itself looks every twenty seconds."""
+            known = self._latest_reserved_resources_query_time
+            if time.monotonic() - known >= self.GET_RESERVED_RESOURCES_INTERVAL_S:
+                coordinator = self._autoscaling_coordinator
+                with contextlib.suppress(TypeError, RayError):  # the next one will do
+                    ray.get(coordinator.get_reserved_resources.remote(self._requester_id, recompute=True), timeout=5)
+            return super()._get_reserved_resources()
 
         def _count_possible_workers(self, reserved_resources: Any) -> int:
             # What is reserved was looked at some time ago, and nodes may have gone since.

@@ -41,8 +41,7 @@ def train_as_worker(told: Order) -> None:
         PeerLost: another worker is gone.
         Crashed: do not start it again.
     """
-    for name in ("ray.train", "ray.train.v2._internal.execution.context"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # each report of every worker would be printed
+    _quiet()
     _take_environment(told)
     if Path(told.folder).is_dir():
         os.chdir(told.folder)
@@ -82,7 +81,7 @@ def is_lost(error: BaseException) -> bool:
 
     seen: BaseException | None = error
     while seen is not None:
-        said = str(seen).lower()
+        said = str(seen).lower() if isinstance(seen, RuntimeError) else ""
         if isinstance(seen, dist.DistError) or any(phrase in said for phrase in LOST):
             return True
         seen = seen.__cause__
@@ -91,6 +90,13 @@ def is_lost(error: BaseException) -> bool:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _quiet() -> None:
+    """Keep Ray Train from printing each report of every worker."""
+    from ray.train.v2._internal.execution import context
+
+    logging.getLogger(context.__file__).setLevel(logging.WARNING)  # that logger has the name of its file
 
 
 def _take_environment(told: Order) -> None:

@@ -79,12 +79,12 @@ class RayCluster:
         """Wait for the job server."""
         wait_until(lambda: _listens(self.dashboard), "Ray's job server", 60, self.head._print)
 
-    def add(self, count: int = 1) -> list[Node]:
-        """Start nodes with one CPU each; one after the other, for two that start at once take the same ports."""
-        for _ in range(count):
-            self.nodes.append(self._start(f"--address=127.0.0.1:{self.gcs}", "--num-cpus=1"))
+    def add(self) -> Node:
+        """Start a node with one CPU, when the one before has started: two at once would take the same ports."""
+        if self.nodes:
             self.nodes[-1].await_start()
-        return self.nodes[-count:]
+        self.nodes.append(self._start(f"--address=127.0.0.1:{self.gcs}", "--num-cpus=1"))
+        return self.nodes[-1]
 
     def kill(self, node: Node) -> None:
         """End a node."""

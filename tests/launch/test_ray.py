@@ -8,13 +8,19 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from dltk.errors import LaunchError
-from dltk.launch.ray_group import sizes
+from dltk.errors import DltkError, ExitCode, LaunchError
+from dltk.launch import ray_driver
+from dltk.launch.rank import End
+from dltk.launch.ray_group import DRIVER, Workers, sizes
+from dltk.launch.ray_worker import is_lost
+from dltk.run.atomic import replace_file, to_json
 from dltk.run.folder import RunFolder
 from tests.launch.conftest import Workshop, curve, lines, wait_until
 from tests.launch.ray_cluster import RayCluster
@@ -33,6 +39,60 @@ def test_sizes_divide_the_batch() -> None:
         sizes(5, 5, 32)
     with pytest.raises(LaunchError, match=r"--min-workers: 9 is more than the 8 of --workers"):
         sizes(9, 8, 32)
+
+
+def test_what_is_skipped_is_said() -> None:
+    settings = {"batch": {"global": 32}, "launch": {"tensor": 1}}
+    said = "groups of 8, 16 workers; 6, 7, 9, …, 14, 15 do not divide batch.global=32 and are skipped"
+    assert Workers(16, 6).skipped(settings) == said
+    assert Workers(8, 8).skipped(settings) == ""
+
+
+def test_a_lost_process_is_told_from_a_crash() -> None:
+    gloo = RuntimeError(
+        "[third_party/gloo/gloo/transport/tcp/pair.cc:545] Read error [10.0.0.2]:1: Connection reset by peer"
+    )
+    assert is_lost(gloo)
+    assert is_lost(torch.distributed.DistBackendError("NCCL communicator was aborted"))
+    outer = ValueError("in a hook")
+    outer.__cause__ = gloo
+    assert is_lost(outer)
+    assert not is_lost(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not is_lost(ConnectionResetError("Connection reset by peer"))  # a server of shards
+
+
+def test_a_waiting_driver_leaves_when_asked(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "recipe", {}, run="run")
+    assert not ray_driver._is_to_leave(run)
+    run.request_stop("ray", "3 workers have room", requeue=True)  # is for a group alone
+    assert not ray_driver._is_to_leave(run)
+    run.request_stop("somebody", "dltk cancel", requeue=False)
+    assert ray_driver._is_to_leave(run)
+    number = run.ledger.begin({"step": 0})  # a group hears of it by itself
+    assert not ray_driver._is_to_leave(run)
+    run.ledger.end(number, "unknown, another process was lost", None, 0)
+    assert ray_driver._is_to_leave(run)
+    assert ray_driver._concluded(run, 0, None) is ExitCode.INTERRUPTED
+    run.request_stop(DRIVER, "SIGTERM", requeue=True)
+    assert ray_driver._is_to_leave(run)
+    assert ray_driver._concluded(run, 0, None) is ExitCode.PREEMPTED
+
+
+def test_an_end_from_the_ledger_and_the_workers_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = RunFolder.create(tmp_path, "recipe", {}, run="run")
+    (run.path / "logs").mkdir()
+    run.ledger.begin({"step": 0})
+    for rank, end in enumerate(
+        [End(1, "RuntimeError: gloo", 2.0), End(1, "ZeroDivisionError: planted", 1.0, trace="at x")]
+    ):
+        replace_file(End.path(run.path, rank), to_json(asdict(end)))
+    assert ray_driver._concluded(run, 0, RuntimeError("Ray's words")) is ExitCode.CRASHED
+    assert run.ledger.attempts()[0]["reason"] == "ZeroDivisionError: planted"  # the first to fail
+    assert "at x" in capsys.readouterr().err
+    mistake = End(2, "what", 0.5, mistake=("small.yaml:3", "data.size", "9 is too many", "Set at most 8."))
+    replace_file(End.path(run.path, 0), to_json(asdict(mistake)))
+    with pytest.raises(DltkError, match=r"small.yaml:3: data.size: 9 is too many\. Set at most 8\."):
+        ray_driver._concluded(run, 0, RuntimeError("Ray's words"))
 
 
 # On a cluster ------------------------------------------------------------------------------------------------------
@@ -100,41 +160,44 @@ class Journey:
         def passed(what: str) -> None:
             print(f"{time.monotonic() - began:5.1f} s: {what}")
 
-        marks = workshop.marks("ray")
-        gate = marks / "gate"
-        gate.write_text("1")
-        callbacks = f"train.callbacks=[{{name: 'faults:Gate', marks: '{marks}'}}]"
-        nodes = cluster.add(2)
-        passed("nodes")
+        def gated(name: str, step: int) -> tuple[Path, str]:
+            marks = workshop.marks(name)
+            (marks / "gate").write_text(str(step))
+            return marks / "gate", f"train.callbacks=[{{name: 'faults:Gate', marks: '{marks}'}}]"
+
+        never = 1_000_000
+        alone = ("train", "linear_digits", "run=alone", *LENGTH, gated("alone", never)[1], "launch.accelerator=cpu")
+        whole = workshop.start(*alone)  # while the nodes start
+        self.alone = workshop.folder / "runs" / "linear_digits" / "alone"
+        gate, callbacks = gated("ray", 1)
+        first, second = cluster.add(), cluster.add()
         cluster.await_server()
-        self.run = run = Submitted(cluster, workshop, "journey", "--workers", "4", "--min-workers", "1",
-                                   *LENGTH, callbacks)  # fmt: skip
+        asked = ("--workers", "4", "--min-workers", "1")
+        self.run = run = Submitted(cluster, workshop, "journey", *asked, *LENGTH, callbacks)
         passed("submitted")
         run.training(1, 2)
+        whole.end()
         passed("training")
         self.state = run.state()
-        os.kill(nodes[1].workers()[0], signal.SIGKILL)  # a worker
+        os.kill(second.workers()[0], signal.SIGKILL)
         run.training(2, 2)
-        passed("worker")
+        passed("went on without a worker")
         cluster.add()
         run.training(3, 3)
-        passed("added")
-        cluster.kill(nodes[0])
+        passed("grew by a node")
+        cluster.kill(first)
         run.training(4, 2)
-        passed("node")
+        passed("went on without a node")
         cluster.stop()  # the head, and all with it
-        self.lost = run.step()
         cluster.start_head()
         cluster.add()
         cluster.await_server()
         run.dltk("submit", f"runs/{run.name}", "--on", "ray", "--address", cluster.address, "--workers", "1")
         run.training(5, 1)
-        passed("head")
-        gate.write_text("1000000")
+        passed("went on with another head")
+        gate.write_text(str(never))
         run.wait(lambda: RunFolder.open(run.path).status == "done", "the end")
-        passed("done")
-        self.alone = workshop.folder / "runs" / "linear_digits" / "alone"
-        workshop.dltk("train", "linear_digits", "run=alone", *LENGTH, callbacks, "launch.accelerator=cpu")
+        passed("is done")
 
 
 @pytest.fixture(scope="module")
