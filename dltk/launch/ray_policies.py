@@ -7,15 +7,16 @@ leave by the run folder's STOP file, instead of being cut off at its last checkp
 """
 
 import contextlib
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dltk.launch.ray_group import DRIVER, Crashed, Leaving, PeerLost
+from dltk.launch.ray_group import DRIVER, Crashed, Leaving
 from dltk.run.folder import RunFolder
 
-SETTLING = 30.0  # seconds within which Ray sees that a node is gone
+SETTLING = 60.0  # seconds within which Ray sees that a node is gone
 
 
 def trainer(path: Path, fit: Sequence[int], **arguments: Any) -> Any:
@@ -56,22 +57,19 @@ def trainer(path: Path, fit: Sequence[int], **arguments: Any) -> Any:
     class Notices:
         """Nodes that will be taken away, or that may be gone and are not known to be."""
 
-        _lost_at = float("-inf")
-        _before: frozenset[str] = frozenset()  # nodes, when it was seen
+        _restarting_at = float("-inf")
 
         def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
             """Ask to save when Ray tells that a node of the group will go."""
             names = [type(state).__name__ for state in (previous_state, current_state)]
             if names[1] == "PreemptingState" and names[0] != "PreemptingState":
                 ask(path, "a node of the group will be taken away")
-            error = getattr(current_state, "training_failed_error", None)
-            failures = error.worker_failures.values() if isinstance(error, WorkerGroupError) else ()
-            if names[1] == "RestartingState" and failures and all(isinstance(one, PeerLost) for one in failures):
-                self._lost_at, self._before = time.monotonic(), _staying()
+            if names[1] == "RestartingState" != names[0]:
+                self._restarting_at = time.monotonic()
 
         def make_decision_for_non_running_worker_group(self) -> Any:
-            """Wait until Ray knows which node has gone: workers hear of it earlier, by their broken connections."""
-            if time.monotonic() - self._lost_at < SETTLING and self._before <= _staying():
+            """Wait until Ray knows which nodes have gone: it would begin on them, and wait for a minute."""
+            if time.monotonic() - self._restarting_at < SETTLING and _is_silent():
                 return NoopDecision()
             return super().make_decision_for_non_running_worker_group()  # type: ignore[misc]
 
@@ -123,6 +121,19 @@ def _staying() -> frozenset[str]:
 
     leaving = state.get_draining_nodes()
     return frozenset(node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving)
+
+
+def _is_silent() -> bool:
+    """Whether a node that Ray takes for alive does not answer."""
+    import ray
+
+    for node in ray.nodes():
+        if node["Alive"]:
+            try:
+                socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), 1.0).close()
+            except OSError:
+                return True
+    return False
 
 
 def ask(path: Path, why: str) -> None:
