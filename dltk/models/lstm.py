@@ -1,8 +1,8 @@
 """Long short-term memory as it is used since 2000, and with the gates and looks into the cell left out or put in.
 
 Hochreiter, Schmidhuber, "Long short-term memory", Neural Computation 9 (1997); the forget gate: Gers, Schmidhuber,
-Cummins, "Learning to forget", Neural Computation 12 (2000); peepholes: Gers, Schraudolph, Schmidhuber, "Learning precise
-timing with LSTM recurrent networks", JMLR 3 (2002). The network of 1997 itself is `lstm1997`.
+Cummins, "Learning to forget", Neural Computation 12 (2000); peepholes: Gers, Schraudolph, Schmidhuber, "Learning
+precise timing with LSTM recurrent networks", JMLR 3 (2002). The network of 1997 itself is `lstm1997`.
 
     i = sigma(U_i x + W_i h + p_i * c + b_i)      input gate
     f = sigma(U_f x + W_f h + p_f * c + b_f)      forget gate; without it f is 1
@@ -10,6 +10,8 @@ timing with LSTM recurrent networks", JMLR 3 (2002). The network of 1997 itself 
     c' = f * c + i * g                            cell
     o = sigma(U_o x + W_o h + p_o * c' + b_o)     output gate
     h' = o * tanh(c')
+
+Departs from the papers: g and h are tanh, as Graves (2013) has them; every cell has gates of its own.
 """
 
 # Shapes: b sequences, t steps, x numbers read at each, n cells, k steps answered at, y outputs.

@@ -65,7 +65,7 @@ class LSTM1997(nn.Module):
             self.initialise(name, parameter, None)
 
     def initialise(self, name: str, parameter: nn.Parameter, generator: torch.Generator | None) -> None:
-        """Weights and biases from U(-0.1, 0.1), and input gates that are nearly shut, each block's more than the last's."""
+        """Weights and biases from U(-0.1, 0.1), and input gates that are nearly shut, each more than the one before."""
         nn.init.uniform_(parameter, -self.first_weights, self.first_weights, generator=generator)
         if name == "inputs.bias":
             with torch.no_grad():

@@ -1,13 +1,13 @@
 """The recurrent network of the article's figure 5: matrices U, V and W, the same at every step.
 
-LeCun, Bengio, Hinton, "Deep learning", Nature 521 (2015), figure 5; trained by back-propagation through time: Rumelhart,
-Hinton, Williams, "Learning representations by back-propagating errors", Nature 323 (1986).
+LeCun, Bengio, Hinton, "Deep learning", Nature 521 (2015), figure 5; back-propagation through time: Rumelhart, Hinton,
+Williams, "Learning representations by back-propagating errors", Nature 323 (1986).
 
     s_t = f(U x_t + W s_{t-1} + b),  o_t = V s_t + c
 
 With `feedback` the output before is an input too: s_t = f(U x_t + W s_{t-1} + F o_{t-1} + b).
 
-Departs from the figure: it draws no biases.
+Departs from the paper: its figure has no biases.
 """
 
 # Shapes: b sequences, t steps, x numbers read at each, n units, k steps answered at, y outputs.

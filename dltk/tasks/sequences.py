@@ -26,7 +26,7 @@ class Sequences(Task):
     Args:
         model: the network; inputs (b, t, x) and steps (b, k) to outputs (b, k, y).
         loss: which of the losses above.
-        tolerance: how far an output may be from its target; 0.04 is the adding problem's (Hochreiter, Schmidhuber 1997).
+        tolerance: how far an output may be from its target; 0.04 is the adding problem's (Hochreiter 1997).
         procedure: optimiser, schedule, clipping, seed.
     """
 
@@ -53,6 +53,7 @@ class Sequences(Task):
             "loss": (losses * weight).sum(),
             "weight": weight.sum(),
             "sequence_error": (100.0 * (wrong * weight).sum(), weight.sum()),
+            "scores": made.detach(),
         }
 
     def judge(self, made: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
