@@ -65,7 +65,7 @@ class Adding(_Endless):
     A sequence has T to T + T/10 pairs. The first of a pair is drawn from [-1, 1]; the second is 1 for one of the first
     ten pairs and for one more of the first T/2 - 1, -1 for the first and the last pair, else 0. The answer at the end
     is 0.5 + (X1 + X2) / 4; where the first pair was to be marked, X1 is 0. A network that always answers 0.5 has a mean
-    squared error of 0.042.
+    squared error of 0.039; without those zeros it would be 0.042.
 
     Args:
         split: train, val or test.
