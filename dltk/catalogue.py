@@ -82,6 +82,7 @@ BAHDANAU_2015 = (
 )
 JEAN_2015 = "Jean et al., On using very large target vocabulary for neural machine translation, ACL 2015"
 CHO_2014 = "Cho et al., Learning phrase representations using RNN encoder-decoder, EMNLP 2014, arXiv 1406.1078"
+HOCHREITER_1997 = "Hochreiter, Schmidhuber, Long short-term memory, Neural Computation 1997"
 LECUN_1998 = "LeCun, Bottou, Bengio, Haffner, Gradient-based learning applied to document recognition, Proc. IEEE 1998"
 
 MODELS: dict[str, Architecture] = _table(
@@ -237,6 +238,29 @@ MODELS: dict[str, Architecture] = _table(
         parameters=898_712_000,
         settings={"source_vocab_size": 500_000, "target_vocab_size": 500_000},
     ),
+    Architecture(
+        name="rnn",
+        target="dltk.models.rnn:RNN",
+        task="sequences",
+        paper="LeCun, Bengio, Hinton, Deep learning, Nature 2015 (figure 5)",
+        parameters=4353,
+        settings={"input_size": 2, "output_size": 1},
+    ),
+    Architecture(
+        name="lstm",
+        target="dltk.models.lstm:LSTM",
+        task="sequences",
+        paper=HOCHREITER_1997 + " (ref. 79), with the forget gate of 2000",
+        parameters=17_217,
+        settings={"input_size": 2, "output_size": 1},
+    ),
+    Architecture(
+        name="lstm1997",
+        target="dltk.models.lstm1997:LSTM1997",
+        task="sequences",
+        paper=HOCHREITER_1997 + " (ref. 79)",
+        parameters=93,
+    ),
 )
 
 TASKS: dict[str, TaskRow] = _table(
@@ -258,6 +282,13 @@ TASKS: dict[str, TaskRow] = _table(
         target="dltk.tasks.translation:Translation",
         needs=("source", "target"),
         metrics=TRANSLATION_METRICS,
+        scores=False,
+    ),
+    TaskRow(
+        name="sequences",
+        target="dltk.tasks.sequences:Sequences",
+        needs=("inputs", "at", "target"),
+        metrics=("loss", "sequence_error"),
         scores=False,
     ),
 )
@@ -320,6 +351,24 @@ DATASETS: dict[str, DatasetRow] = _table(
         target="dltk.data.number_names:NumberNames",
         provides=("source", "target"),
         what="numbers below a million in the words of two languages, made by rule (num2words)",
+    ),
+    DatasetRow(
+        name="adding",
+        target="dltk.data.long_lags:Adding",
+        provides=("inputs", "at", "target"),
+        what="two marked numbers to add after many steps, made by rule without end",
+    ),
+    DatasetRow(
+        name="temporal_order",
+        target="dltk.data.long_lags:TemporalOrder",
+        provides=("inputs", "at", "target"),
+        what="the order of two or three symbols to tell after many steps, made by rule without end",
+    ),
+    DatasetRow(
+        name="copying",
+        target="dltk.data.long_lags:Copying",
+        provides=("inputs", "at", "target"),
+        what="ten symbols to copy after many steps, made by rule without end",
     ),
 )
 

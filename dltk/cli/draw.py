@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dltk.run.folder import RunFolder
 
 commands = typer.Typer()
-What = Literal["features", "filters", "warp", "alignment", "words", "sentences"]
+What = Literal["features", "filters", "warp", "alignment", "words", "sentences", "gradient_flow"]
 NEEDED = {
     "features": "the IMAGE that the network is to see",
     "alignment": "the SENTENCE to translate",
@@ -33,7 +33,8 @@ WORDS = 200
     "dltk draw warp/first warp -o warp.png\n\ndltk train rnnsearch_number_names run=first\n\n"
     "dltk draw rnnsearch_number_names/first alignment 'three hundred and twelve thousand'\n\n"
     "dltk draw rnnsearch_number_names/first words --side target\n\n"
-    "dltk draw seq2seq_number_names/first sentences numbers.en",
+    "dltk draw seq2seq_number_names/first sentences numbers.en\n\n"
+    "dltk draw lstm_adding/first gradient_flow rnn_adding/first",
 )
 def draw(
     run: str = typer.Argument(help=RUN_HELP),
@@ -41,13 +42,14 @@ def draw(
         help="features: what each layer makes of IMAGE (figure 2 of the article); filters: those of the first layer; "
         "warp: how a hidden layer of two units bends the plane of its inputs (figure 1); "
         "alignment: where a translator with attention looks in SENTENCE for each word that it writes; "
-        "words: a translator's WORDs on a plane, and sentences: the lines of FILE (figure 4)."
+        "words: a translator's WORDs on a plane, and sentences: the lines of FILE (figure 4); "
+        "gradient_flow: how far errors reach back in a recurrent network, and in those of other RUNs (figure 5)."
     ),
     given: list[str] | None = typer.Argument(
         None,
-        metavar="[IMAGE|SENTENCE|FILE|WORD…]",
+        metavar="[IMAGE|SENTENCE|FILE|WORD…|RUN…]",
         help="For features: a picture of any size; for alignment: a line of text; for sentences: a file of text, a "
-        "sentence a line; for words: which, by default the most frequent.",
+        "sentence a line; for words: which, by default the most frequent; for gradient_flow: runs to compare with.",
     ),
     to: Path | None = typer.Option(
         None, "--to", "-o", help="The drawing: .png, .pdf or .svg; default: WHAT.png in the run folder."
@@ -89,6 +91,8 @@ def draw(
             sheet, drawn = _words(folder, checkpoint, side, given, count or WORDS, seed)
         elif what == "sentences":
             sheet, drawn = _sentences(folder, checkpoint, Path(given[0]), seed)
+        elif what == "gradient_flow":
+            sheet, drawn = _gradient_flow([folder, *(find_run(other) for other in given)], checkpoint)
         elif what == "filters":
             sheet, drawn = _filters(folder, checkpoint, maps)
         else:
@@ -225,3 +229,10 @@ def _sentences(folder: "RunFolder", checkpoint: str, file: Path, seed: int | Non
     plane = plane_of(*sentences_of(folder, load(folder, checkpoint), file), seed)
     sheet, labelled = draw_plane(plane, f"{folder.name}: {file.name}")
     return sheet, {"labelled": labelled, **plane.plain()}
+
+
+def _gradient_flow(folders: Sequence["RunFolder"], checkpoint: str) -> tuple["Figure", dict[str, Any]]:
+    from dltk.cli.gradient_flow import draw_flows, flow_of
+
+    flows = [flow_of(folder, checkpoint) for folder in folders]
+    return draw_flows(flows), {"flows": [flow.plain() for flow in flows]}

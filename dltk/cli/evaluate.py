@@ -109,8 +109,8 @@ def _require_classifier(asked: "Asked") -> None:
     from dltk.run.folder import RunFolder
 
     task = RunFolder.open(asked.runs[0]).recipe["task"]["name"]
-    if task == "translation":
-        remedy = "Leave it out; the sentences are kept beside the metrics."
+    if task in ("translation", "sequences"):
+        remedy = f"Leave it out; the {'sentences' if task == 'translation' else 'outputs'} are kept beside the metrics."
         raise LaunchError("", "--report", f"is of classes, and '{task}' gives none", remedy)
 
 

@@ -87,6 +87,9 @@ def predict(
     if score:
         what = f"is of translations, and task '{folder.recipe['task']['name']}' gives none"
         raise LaunchError(folder.path, "--score", what, "Give a run that translates.")
+    if folder.recipe["task"]["name"] == "sequences":
+        what = "reads sequences of numbers, and FILES are pictures or text"
+        raise LaunchError(folder.path, "predict", what, "`dltk evaluate` keeps its outputs for the data's sequences.")
     if not files:
         raise LaunchError("", "FILES", "are missing", "Give pictures; lines of text are for runs that translate.")
     with terminal.only_json(as_json):

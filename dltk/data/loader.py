@@ -208,8 +208,8 @@ class Reader:
 
     def _hashes_of(self, numbers: Numbers, keys: Sequence[str]) -> Words:
         """The hashes of the samples' keys, (b,)."""
-        if not getattr(self.dataset, "in_memory", False):
-            return hash_keys(keys)
+        if not getattr(self.dataset, "in_memory", False) or getattr(self.dataset, "streams", False):
+            return hash_keys(keys)  # of a stream without end nobody hashes all
         if self._hashes is None:
             self._hashes = hash_keys(self.keys)
         return self._hashes[numbers]

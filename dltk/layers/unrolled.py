@@ -1,0 +1,47 @@
+"""A recurrent network unfolded in time, step by step (figure 5 of the article), and the gradients at its steps.
+
+A network of this kind has `inputs`, a linear layer of what is read; `start(inputs)`, the first state; `step(a, state)`,
+what `inputs` made of a step's input and a state to the next state; `units(state)`, what is read of it; and `output`.
+A state is one tensor, so that its gradient is one too.
+"""
+
+# Shapes: b sequences, t steps, x numbers read at each, m numbers of a state, n units, k steps answered at, y outputs.
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def states(net: Any, inputs: Tensor, truncate: int | None = None) -> list[Tensor]:
+    """Inputs (b, t, x) to the states after each of them, t times (b, m).
+
+    Args:
+        net: the network.
+        inputs: the sequences.
+        truncate: steps after which the gradient is cut: back-propagation through time in windows of that length.
+    """
+    state, projected = net.start(inputs), net.inputs(inputs)
+    found = []
+    for step, a in enumerate(projected.unbind(1)):
+        if truncate and step % truncate == 0:
+            state = state.detach()
+        state = net.step(a, state)
+        found.append(state)
+    return found
+
+
+def read(net: Any, inputs: Tensor, truncate: int | None = None) -> Tensor:
+    """Inputs (b, t, x) to the units after each of them (b, t, n)."""
+    return torch.stack([net.units(state) for state in states(net, inputs, truncate)], dim=1)
+
+
+def answers(units: Tensor, at: Tensor | None) -> Tensor:
+    """Units after each step (b, t, n) to those at the steps (b, k) asked for (b, k, n); None: at all."""
+    return units if at is None else units.gather(1, at[:, :, None].expand(-1, -1, units.shape[2]))
+
+
+def inputs_of(inputs: Tensor, size: int) -> None:
+    """Raise ValueError where sequences are not (b, t, size), with a step at least."""
+    if inputs.dim() != 3 or inputs.shape[2] != size or not inputs.shape[1]:
+        raise ValueError(f"inputs are {tuple(inputs.shape)}, the network takes (b, t, {size}). Set model.input_size")
