@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import lightning
+import numpy as np
 import torch
 
 from dltk.data.dataset import fingerprint, keys_of, make
 from dltk.data.loader import Damage, EvalLoader, Reader, TrainLoader, start_forkserver
-from dltk.data.plan import Plan
+from dltk.data.plan import Numbers, Plan
 from dltk.data.splits import SPLITS
-from dltk.data.token_plan import TokenPlan
+from dltk.data.token_plan import TokenPlan, cut
 from dltk.data.transforms import Transform
 from dltk.data.views import Middle, Whole
 from dltk.errors import DataError
@@ -230,7 +231,7 @@ class DataModule(lightning.LightningDataModule):
     def eval_dataloader(
         self, split: str, *, rank: int | None = None, world: int | None = None, view: Middle | Whole | None = None
     ) -> EvalLoader:
-        """One rank's share of any split, in its natural order.
+        """One rank's share of any split, in its natural order; texts by length, where batches have a bound of tokens.
 
         Args:
             split: train, val or test.
@@ -248,6 +249,7 @@ class DataModule(lightning.LightningDataModule):
             Reader(dataset, keys_of(dataset, split), augment=view),
             len(dataset),
             batch=batch,
+            cuts=self.cuts(getattr(dataset, "lengths", None), batch * world, accumulate),
             rank=rank,
             world=world,
             workers=self._worker_count(world),
@@ -257,6 +259,15 @@ class DataModule(lightning.LightningDataModule):
         )
         self._loaders.append(loader)
         return loader
+
+    def cuts(self, lengths: Any, samples: int, accumulate: int) -> tuple[Numbers, Numbers] | None:
+        """Batches for evaluation of texts of some lengths (n, 2), as `dltk.data.token_plan.cut` gives them, or None.
+
+        They have at most so many samples, and twice the tokens of a pass of training, as they have twice its samples.
+        """
+        if self.tokens is None or lengths is None:
+            return None
+        return cut(np.asarray(lengths), tokens=max(1, 2 * self.tokens // accumulate), samples=samples)
 
     def teardown(self, stage: str) -> None:
         """End the workers."""

@@ -366,11 +366,14 @@ class EvalLoader:
     """One rank's part of an evaluation: each sample counts exactly once on any number of ranks.
 
     Sample i goes to rank i % W. All ranks have equally many batches; one that has run out gets a sample of weight 0.
+    Of texts, i is the place in an order by length, in which batches end where they are cut.
 
     Args:
         reader: reads the samples.
         count: number of samples (n).
         batch: samples of one rank's batch.
+        cuts: an order of the samples (n,), and where in it each batch of all ranks ends (B,); default: the natural
+            order, in batches of one size.
         rank: this process's number.
         world: processes (W).
         workers: processes that read ahead.
@@ -385,6 +388,7 @@ class EvalLoader:
         count: int,
         *,
         batch: int,
+        cuts: tuple[Numbers, Numbers] | None = None,
         rank: int = 0,
         world: int = 1,
         workers: int = 0,
@@ -394,16 +398,17 @@ class EvalLoader:
     ) -> None:
         assert 0 <= rank < world, f"rank {rank} of {world}"
         assert batch >= 1, f"a batch of {batch} samples"
-        self._length = -(-count // (world * batch))
+        order, ends = cuts or (None, np.minimum(np.arange(batch * world, count + batch * world, batch * world), count))
+        self._length = len(ends)
         self._damage, self._split = damage or Damage(), split
-        self._batches = _Batches(_EvalShare(reader, count, batch, rank, world), workers, pin)
+        self._batches = _Batches(_EvalShare(reader, order, ends, rank, world), workers, pin)
 
     def __len__(self) -> int:
         """Batches, the same number on every rank."""
         return self._length
 
     def __iter__(self) -> Iterator[Batch]:
-        """All batches, in the natural order."""
+        """All batches, in their order."""
         for batch in self._batches.run(lambda: ((step, 0) for step in range(self._length))):
             self._damage.note(batch["info"].damaged, self._split)
             yield batch
@@ -608,16 +613,17 @@ class _TrainShare:
 class _EvalShare:
     """One rank's evaluation batches, by (number, 0)."""
 
-    def __init__(self, reader: Reader, count: int, batch: int, rank: int, world: int) -> None:
-        self.reader, self.count, self.batch, self.rank, self.world = reader, count, batch, rank, world
+    def __init__(self, reader: Reader, order: Numbers | None, ends: Numbers, rank: int, world: int) -> None:
+        self.reader, self.order, self.ends, self.rank, self.world = reader, order, ends, rank, world
 
     def __getitem__(self, request: Request) -> Batch:
         step, _ = request
-        start = step * self.batch * self.world
-        stop = min(start + self.batch * self.world, self.count)
+        start, stop = int(self.ends[step - 1]) if step else 0, int(self.ends[step])
         places = share(start, stop, rank=self.rank, world=self.world)
         padded = len(places) == 0
-        numbers: NDArray[np.int64] = np.zeros(1, dtype=np.int64) if padded else places
+        numbers: Numbers = (
+            np.zeros(1, dtype=np.int64) if padded else places if self.order is None else self.order[places]
+        )
         batch = self.reader.read(numbers, epoch=0, step=step, micro=0, places=numbers, samples=stop - start)
         if padded:
             batch["weight"] = torch.zeros(1)

@@ -145,19 +145,31 @@ class TokenPlan(Order):
         """A pool's samples by length (n,), and where each batch ends (B,)."""
         places = np.arange(number * self.pool, min((number + 1) * self.pool, self.total))
         numbers = super().samples(epoch, places)
-        lengths = np.asarray(self.lengths[numbers])  # (n, 1 or 2)
-        order = np.lexsort((places, *lengths.T))  # by the last column first: the target
-        longest = lengths.max(1)[order]
-        ends = [0]
-        while ends[-1] < len(order):
-            ends.append(ends[-1] + self._fitting(longest[ends[-1] :]))
-        return numbers[order], np.asarray(ends[1:], dtype=np.int64)
+        order, ends = cut(np.asarray(self.lengths[numbers]), tokens=self.tokens, samples=self.most)
+        return numbers[order], ends
 
-    def _fitting(self, longest: NDArray[np.integer]) -> int:
-        """How many of the first samples make a batch, given the tokens of each (n,), none above the bound."""
-        if self.tokens is None:
-            return min(self.most, len(longest))
-        # More do not fit, whatever follows.
-        most = longest[: min(self.most, max(1, self.tokens // max(1, int(longest[0]))))]
-        over = np.maximum.accumulate(most) * np.arange(1, len(most) + 1) > self.tokens
-        return int(over.argmax()) if over.any() else len(most)
+
+def cut(lengths: Lengths, *, tokens: int | None, samples: int) -> tuple[Numbers, Numbers]:
+    """Batches of samples of similar length: an order (n,) of the samples, and where in it each batch ends (B,).
+
+    Args:
+        lengths: tokens of source and target of each sample (n, 2); for single texts (n, 1).
+        tokens: bound of samples × longest of a batch; a sample that is longer is one alone. None: there is none.
+        samples: bound of samples.
+    """
+    order = np.lexsort((np.arange(len(lengths)), *lengths.T))  # by the last column first: the target
+    longest = lengths.max(1)[order]
+    ends = [0]
+    while ends[-1] < len(order):
+        ends.append(ends[-1] + fitting(longest[ends[-1] :], tokens, samples))
+    return order, np.asarray(ends[1:], dtype=np.int64)
+
+
+def fitting(longest: NDArray[np.integer], tokens: int | None, samples: int) -> int:
+    """How many of the first samples make a batch, given the tokens of each (n,)."""
+    if tokens is None:
+        return min(samples, len(longest))
+    # More do not fit, whatever follows.
+    most = longest[: min(samples, max(1, tokens // max(1, int(longest[0]))))]
+    over = np.maximum.accumulate(most) * np.arange(1, len(most) + 1) > tokens
+    return max(1, int(over.argmax())) if over.any() else len(most)

@@ -43,41 +43,53 @@ def searching(
         context: C_z above C_r above C (3n, 2n).
     """
     weights = (query, energy, context, unit.gates.weight, unit.candidate.weight)
-    found: tuple[Tensor, Tensor] = _Searching.apply(real, *at_one_precision(s, projected, annotations, keys, *weights))
+    given = at_one_precision(s, projected, annotations, keys, *weights)
+    if not torch.is_grad_enabled():
+        return _steps(real, *given)
+    found: tuple[Tensor, Tensor] = _Searching.apply(real, *given)
     return found
+
+
+def _steps(
+    real: Tensor,
+    s: Tensor,
+    projected: Tensor,
+    annotations: Tensor,
+    keys: Tensor,
+    query: Tensor,
+    energy: Tensor,
+    context: Tensor,
+    gates: Tensor,
+    candidate: Tensor,
+    *,
+    kept: list[Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """States (b, t, n) and contexts (b, t, 2n); what the way back needs of each step is added to `kept`."""
+    states, contexts = [], []
+    column, padding = energy.T, ~real  # (a, 1), (b, s)
+    with torch.autocast(s.device.type, enabled=False):
+        for step in range(projected.shape[1]):
+            hidden = ((s @ query.T)[:, None] + keys).tanh_()  # (b, s, a)
+            # A sample without a token has no finite energy; its weights are equal then, and it counts for nothing.
+            energies = (hidden @ column).squeeze(2).masked_fill_(padding, torch.finfo(s.dtype).min)  # (b, s)
+            weights = torch.softmax(energies, dim=1)  # (b, s)
+            c = torch.bmm(weights[:, None], annotations).squeeze(1)  # (b, 2n)
+            states.append(s)
+            contexts.append(c)
+            s, inside = forth(torch.addmm(projected[:, step], c, context.T), s, gates, candidate)
+            if kept is not None:
+                kept += [hidden, weights, *inside]
+    return torch.stack(states, 1), torch.stack(contexts, 1)
 
 
 class _Searching(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        real: Tensor,
-        s: Tensor,
-        projected: Tensor,
-        annotations: Tensor,
-        keys: Tensor,
-        query: Tensor,
-        energy: Tensor,
-        context: Tensor,
-        gates: Tensor,
-        candidate: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, real: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
         """States (b, t, n) and contexts (b, t, 2n)."""
-        states, contexts, kept = [], [], []
-        column, padding = energy.T, ~real  # (a, 1), (b, s)
-        with torch.autocast(s.device.type, enabled=False):
-            for step in range(projected.shape[1]):
-                hidden = ((s @ query.T)[:, None] + keys).tanh_()  # (b, s, a)
-                # A sample without a token has no finite energy; its weights are equal then, and it counts for nothing.
-                energies = (hidden @ column).squeeze(2).masked_fill_(padding, torch.finfo(s.dtype).min)  # (b, s)
-                weights = torch.softmax(energies, dim=1)  # (b, s)
-                c = torch.bmm(weights[:, None], annotations).squeeze(1)  # (b, 2n)
-                states.append(s)
-                contexts.append(c)
-                s, inside = forth(torch.addmm(projected[:, step], c, context.T), s, gates, candidate)
-                kept += [hidden, weights, *inside]
-        found = torch.stack(states, 1), torch.stack(contexts, 1)
-        ctx.save_for_backward(*found, real, annotations, query, energy, context, gates, candidate, *kept)
+        kept: list[Tensor] = []
+        found = _steps(real, *given, kept=kept)
+        _, _, annotations, _, *weights = given
+        ctx.save_for_backward(*found, real, annotations, *weights, *kept)
         return found
 
     @staticmethod

@@ -135,7 +135,7 @@ def unsorted_plan() -> Any:
     import numpy as np
 
     from dltk.data.plan import Order
-    from dltk.data.token_plan import TokenPlan
+    from dltk.data.token_plan import TokenPlan, fitting
 
     class Unsorted(TokenPlan):
         def _cut(self, epoch: int, number: int) -> Any:
@@ -143,7 +143,7 @@ def unsorted_plan() -> Any:
             numbers = Order.samples(self, epoch, places)
             longest, ends = np.asarray(self.lengths[numbers]).max(1), [0]
             while ends[-1] < len(numbers):
-                ends.append(ends[-1] + self._fitting(longest[ends[-1] :]))
+                ends.append(ends[-1] + fitting(longest[ends[-1] :], self.tokens, self.most))
             return numbers, np.asarray(ends[1:], dtype=np.int64)
 
     return Unsorted

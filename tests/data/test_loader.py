@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from dltk.data.digits import Digits
 from dltk.data.images import Images
 from dltk.data.loader import CONTEXT, Damage, Digest, EvalLoader, Reader, TrainLoader, collate
 from dltk.data.plan import Plan
+from dltk.data.token_plan import cut
 from dltk.data.transforms import Affine
 from dltk.errors import DataError
 
@@ -185,6 +187,25 @@ def test_evaluation_counts_each_sample_once(size, batch, world):
     assert all(b["info"].weight == b["weight"].sum() for b in batches)
     if world == 1:
         assert counted == list(range(size))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 12), st.integers(1, 4), st.integers(0, 9))
+def test_evaluation_by_cuts_counts_each_sample_once_on_any_number_of_ranks(size, samples, world, seed):
+    keys, lengths = [f"k{i}" for i in range(size)], np.random.default_rng(seed).integers(1, 30, (size, 2))
+    cuts = cut(lengths, tokens=60, samples=samples)
+    ranks = [
+        list(EvalLoader(Reader(Small(size), keys), size, batch=1, cuts=cuts, rank=r, world=world)) for r in range(world)
+    ]
+    assert {len(rank) for rank in ranks} == {len(cuts[1])}
+    counted = [
+        t for rank in ranks for b in rank for t, w in zip(b["target"].tolist(), b["weight"].tolist(), strict=True) if w
+    ]
+    assert sorted(counted) == list(range(size))
+    named = {
+        (key, t) for rank in ranks for b in rank for key, t in zip(b["info"].keys, b["target"].tolist(), strict=False)
+    }
+    assert named == {(f"k{t}", t) for t in range(size)}
 
 
 def test_evaluation_with_workers_is_the_same_twice():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dltk.data.plan import Order, permutation
-from dltk.data.token_plan import TokenPlan
+from dltk.data.token_plan import TokenPlan, cut
 from dltk.errors import DataError
 
 shards = st.lists(st.integers(0, 60), min_size=1, max_size=8).filter(sum)
@@ -84,3 +84,15 @@ def test_a_sample_longer_than_the_budget_is_refused():
     lengths[42, 0] = 77
     with pytest.raises(DataError, match=r"batch\.tokens: 64 are fewer than the 77 of sample 42\. Set at least 77"):
         TokenPlan([100], seed=0, tokens=64, lengths=lengths)
+
+
+@given(st.integers(1, 80), st.integers(0, 99), st.integers(5, 90), st.integers(1, 20))
+def test_batches_for_evaluation_hold_each_text_once_and_few_tokens(total, seed, tokens, samples):
+    lengths = lengths_of(total, seed)
+    order, ends = cut(lengths, tokens=tokens, samples=samples)
+    assert sorted(order.tolist()) == list(range(total))
+    batches = np.split(order, ends[:-1])
+    assert ends[-1] == total
+    for batch in batches:
+        assert 1 <= len(batch) <= samples
+        assert len(batch) == 1 or len(batch) * lengths[batch].max() <= tokens

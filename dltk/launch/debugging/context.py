@@ -104,14 +104,17 @@ class Context:
 
     @cached_property
     def held_out(self) -> list[Batch]:
-        """Samples of the validation part, evenly spaced, in batches; none where there is no such part."""
+        """Samples of the validation part, evenly spaced, batched as in evaluation; none where there is no part."""
         data = self.data(augment=False)
         part = data.part(HELD_OUT_PART)
         count = min(len(part), self.budget.held_out)
         numbers = np.linspace(0, len(part) - 1, count).round().astype(np.int64)  # (count,)
         size = data.eval_batch or 2 * max(1, data.batch // self.accumulate)
         reader = Reader(part, keys_of(part, HELD_OUT_PART))
-        chunks = [numbers[start : start + size] for start in range(0, count, size)]
+        lengths = getattr(part, "lengths", None)
+        cuts = data.cuts(None if lengths is None else np.asarray(lengths)[numbers], size, self.accumulate)
+        order, ends = cuts or (np.arange(count), np.arange(size, count, size))
+        chunks = np.split(numbers[order], ends[ends < count])
         return [
             reader.read(chunk, epoch=0, step=step, micro=0, places=chunk, samples=len(chunk))
             for step, chunk in enumerate(chunks)
