@@ -18,8 +18,8 @@ and for the scores, appendix A has 500 in both places; the defaults are the expe
 are zero at first, and O_y reads the embedding of the word before.
 
 Departs from the paper: nothing, with `first_weights: paper`; z is 1 - z there, which is W_z, U_z and C_z with the other
-sign. e(y_0) is zero as in appendix A: the token that begins every sentence has no embedding. `fan_in` is for narrow
-forms, which N(0, 0.01^2) leaves almost without signal.
+sign. e(y_0) is zero as in appendix A: the token that begins every sentence has no embedding. `fan_in` and
+`first_embeddings` are for narrow forms, which N(0, 0.01^2) leaves almost without signal.
 """
 
 # Shapes: b sentences, s source tokens, t target tokens, e numbers of an embedding, n units, m maxout units, k rank of
@@ -49,6 +49,7 @@ class RNNEncoderDecoder(nn.Module):
         dropout: probability of dropping a maxout unit while training; the paper has none.
         first_weights: as section 4.1 has them (`paper`); or N(0, 1/F) for F inputs (`fan_in`). Recurrent ones are
             orthogonal in both.
+        first_embeddings: standard deviation of those of the embeddings; null: as `first_weights` has them.
 
     Raises:
         ValueError: a setting is impossible.
@@ -65,6 +66,7 @@ class RNNEncoderDecoder(nn.Module):
         output_rank: int | None = 100,
         dropout: float = 0.0,
         first_weights: Literal["paper", "fan_in"] = "paper",
+        first_embeddings: float | None = None,
     ) -> None:
         super().__init__()
         expect.vocabularies(source_vocab_size, target_vocab_size)
@@ -72,8 +74,9 @@ class RNNEncoderDecoder(nn.Module):
         for key, size in (sizes | {"output_rank": 1 if output_rank is None else output_rank}).items():
             expect.at_least(key, size, 1, "nothing")
         expect.probability("dropout", dropout)
+        expect.at_least("first_embeddings", first_embeddings or 0, 0, "a standard deviation")
         e, n, m = embedding_size, hidden_size, maxout_size
-        self.first_weights = first_weights
+        self.first_weights, self.first_embeddings = first_weights, first_embeddings
         self.source_embedding = tokens.embedding(source_vocab_size, e)
         self.target_embedding = tokens.embedding(target_vocab_size, e)
         self.encoder = GatedUnit(e, n)
@@ -101,6 +104,8 @@ class RNNEncoderDecoder(nn.Module):
                 nn.init.orthogonal_(matrix, generator=generator)
         else:
             std = 0.01 if self.first_weights == "paper" else parameter.shape[1] ** -0.5
+            if "embedding" in name and self.first_embeddings is not None:
+                std = self.first_embeddings
             nn.init.normal_(parameter, std=std, generator=generator)
 
     def forward(self, source: Tensor, words: Tensor) -> Tensor:

@@ -17,18 +17,22 @@ almost without signal.
 """
 
 # Shapes: b sentences, s source tokens, t target tokens, e numbers of an embedding, n units, a units of the alignment,
-# m maxout units, v words of the target vocabulary.
+# m maxout units, v words of the target vocabulary; w states of each sentence, as a beam has them.
 
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dltk.layers import expect, tokens
 from dltk.layers.gated_unit import GatedUnit
 from dltk.layers.searching import searching
 
-State = tuple[Tensor, ...]  # s (b, n), annotations h (b, s, 2n), U h (b, s, a), which of them are real (b, s)
+# s (b w, n); of each annotation h_j what the gates and the maxout units read of it (b, s, 3n + 2m), exp(2 U h_j)
+# (b, s, a), and whether it is real (b, s).
+State = tuple[Tensor, ...]
+BOUND = 43.0  # exp(2 x) is a finite and normal number of 32 bits up to here, and tanh(x) has long been 1
 
 
 class RNNsearch(nn.Module):
@@ -107,53 +111,85 @@ class RNNsearch(nn.Module):
 
     def readout(self, source: Tensor, words: Tensor) -> Tensor:
         """As `forward`, to what `output` makes the scores from (b, t, m)."""
-        s, annotations, keys, real = self.start(source)
+        s, annotations, real = self.read(source)
         y = self.target_embedding(words)  # (b, t, e)
         weights = [layer.weight for layer in (self.query, self.energy, self.context)]
+        keys = self.keys(annotations)  # (b, s, a)
         states, contexts = searching(s, self.decoder.inputs(y), annotations, keys, real, self.decoder, *weights)
-        return self._deep_output(states, y, contexts)
+        pairs = self.maxout(torch.cat([states, y, contexts], dim=2))  # (b, t, 2m)
+        return self._larger(pairs)
 
     def alignment(self, source: Tensor, words: Tensor) -> Tensor:
         """As `forward`, to the weights of the source's tokens for each of the translation's (b, t, s); figure 3."""
-        s, *memory = self.start(source)
-        projected = self.decoder.inputs(self.target_embedding(words))  # (b, t, 3n)
+        state = self.start(source)
         seen = []
-        for step in range(words.shape[1]):
-            c, weights = self.attend(s, *memory)  # (b, 2n), (b, s)
-            seen.append(weights)
-            s = self.decoder(projected[:, step] + self.context(c), s)
+        for of_step in words.unbind(1):  # each (b,)
+            seen.append(self.attention(state))
+            _, state = self.step(of_step, state)
         return torch.stack(seen, 1)
 
-    def start(self, source: Tensor) -> State:
-        """Source tokens (b, s) to the state from which the translation is written."""
+    def read(self, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Source tokens (b, s) to the first state (b, n), the annotations (b, s, 2n), and which are real (b, s)."""
         real = tokens.real(source)  # (b, s)
         x = self.source_embedding(source)  # (b, s, e)
         back = self.backwards.run(x, real, backwards=True)  # (b, s, n)
         annotations = torch.cat([self.forwards.run(x, real), back], dim=2)  # (b, s, 2n)
-        s = torch.tanh(self.first_state(back[:, 0]))  # (b, n)
-        return s, annotations, self.keys(annotations), real
+        return torch.tanh(self.first_state(back[:, 0])), annotations, real
+
+    # Word by word. What is known of a sentence is multiplied by weights once, not for each state and word: the products
+    # of the context are the weighted sums of those of the annotations.
+
+    def start(self, source: Tensor) -> State:
+        """Source tokens (b, s) to the state from which the translation is written."""
+        s, annotations, real = self.read(source)
+        reads = torch.cat([self.context.weight, self._of_maxout()[2]])  # (3n + 2m, 2n)
+        return s, F.linear(annotations, reads), _exponential(self.keys(annotations)), real
+
+    def spread(self, state: State, count: int) -> State:
+        """A state of sentences to one of `count` equal states of each; what is looked at serves all of them."""
+        s, *memory = state
+        return s.repeat_interleave(count, dim=0), *memory
 
     def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
-        """The words before (b,) and a state to what `output` makes the scores from (b, m), and the next state."""
+        """The words before (b w,) and a state to what `output` makes the scores from (b w, m), and the next state."""
         s, *memory = state
-        y = self.target_embedding(words)  # (b, e)
+        y = self.target_embedding(words)  # (b w, e)
         c, _ = self.attend(s, *memory)
-        following = self.decoder(self.decoder.inputs(y) + self.context(c), s)
-        return self._deep_output(s, y, c), (following, *memory)
+        of_gates, of_maxout = c.split([3 * self.decoder.hidden_size, self.maxout.out_features], dim=1)
+        following = self.decoder(self.decoder.inputs(y) + of_gates, s)
+        of_state, of_word, _ = self._of_maxout()
+        pairs = F.linear(s, of_state, self.maxout.bias) + F.linear(y, of_word) + of_maxout  # (b w, 2m)
+        return self._larger(pairs), (following, *memory)
 
     def attention(self, state: State) -> Tensor:
-        """A state to the weights of the annotations for the word that comes next (b, s)."""
+        """A state to the weights of the annotations for the word that comes next (b w, s)."""
         return self.attend(*state)[1]
 
-    def attend(self, s: Tensor, annotations: Tensor, keys: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """A state (b, n) to the context (b, 2n), and the weights of the annotations in it (b, s); of padding zero."""
-        energies = self.energy(torch.tanh(self.query(s)[:, None] + keys)).squeeze(2)  # (b, s)
-        # A sample without a token has no finite energy; its weights are equal then, and it counts for nothing.
-        masked = energies.masked_fill(~real, torch.finfo(energies.dtype).min)
-        weights = torch.softmax(masked, dim=1)  # (b, s)
-        return torch.bmm(weights[:, None], annotations).squeeze(1), weights
+    def attend(self, s: Tensor, reads: Tensor, keys: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """A state to what is read of the context (b w, 3n + 2m), and the weights of the annotations in it (b w, s).
 
-    def _deep_output(self, s: Tensor, y: Tensor, c: Tensor) -> Tensor:
-        """State (…, n), word before (…, e) and context (…, 2n) to the larger one of each pair (…, m)."""
-        pairs = self.maxout(torch.cat([s, y, c], dim=-1)).unflatten(-1, (-1, 2))  # (…, m, 2)
-        return self.drop(pairs.amax(-1))
+        Those of padding are zero. With E_q = exp(2 W s) and E_k = exp(2 U h), tanh(W s + U h) is
+        1 - 2 / (1 + E_q E_k), and the sum of v, which all energies have in common, changes no weight.
+        """
+        queries = _exponential(self.query(s)).unflatten(0, (len(keys), -1))  # (b, w, a)
+        fractions = torch.addcmul(keys.new_ones(()), queries[:, :, None], keys[:, None]).reciprocal_()  # (b, w, s, a)
+        energies = -2 * torch.matmul(fractions, self.energy.weight[0].to(keys.dtype))  # (b, w, s)
+        # A sample without a token has no finite energy; its weights are equal then, and it counts for nothing.
+        masked = energies.masked_fill(~real[:, None], torch.finfo(energies.dtype).min)
+        weights = torch.softmax(masked, dim=2)  # (b, w, s)
+        return torch.bmm(weights.to(reads.dtype), reads).flatten(0, 1), weights.flatten(0, 1)
+
+    def _of_maxout(self) -> tuple[Tensor, Tensor, Tensor]:
+        """U_o (2m, n), V_o (2m, e) and C_o (2m, 2n)."""
+        n, e = self.decoder.hidden_size, self.target_embedding.embedding_dim
+        of_state, of_word, of_context = self.maxout.weight.split([n, e, 2 * n], dim=1)
+        return of_state, of_word, of_context
+
+    def _larger(self, pairs: Tensor) -> Tensor:
+        """Pairs of units (…, 2m) to the larger one of each (…, m)."""
+        return self.drop(pairs.unflatten(-1, (-1, 2)).amax(-1))
+
+
+def _exponential(x: Tensor) -> Tensor:
+    """exp(2 x), within what 32 bits hold."""
+    return torch.exp(2 * (x if x.dtype == torch.float64 else x.float()).clamp(-BOUND, BOUND))

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dltk.layers import tokens
-from dltk.tasks.decoding import Decoding, Hypothesis, State, translate
+from dltk.tasks.decoding import Decoding, Hypothesis, State, spread, translate
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,11 @@ class Restricted:
         """Source tokens (b, s) to the state from which the translation is written."""
         # What a sentence may become goes with it wherever a beam moves its state.
         return self._among.allowed, *self._network.start(source)
+
+    def spread(self, state: State, count: int) -> State:
+        """A state of sentences to one of `count` equal states of each."""
+        allowed, *inner = state
+        return allowed.repeat_interleave(count, dim=0), *spread(self._network, tuple(inner), count)
 
     def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
         """The words before (b,) and a state to scores (b, c), and the next state."""

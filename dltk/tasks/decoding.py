@@ -49,6 +49,17 @@ class Attentive(Translator, Protocol):
         """A state to the weights of the source's tokens for the word that comes next (b, s)."""
 
 
+@runtime_checkable
+class Spreading(Translator, Protocol):
+    """A network that translates, of whose state a part is shared by all beginnings of a sentence's translation."""
+
+    def spread(self, state: State, count: int) -> State:
+        """A state of b sentences to one of `count` equal states of each (b count, …), the shared parts left as (b, …).
+
+        A shared part is one that `step` gives back as it was given it.
+        """
+
+
 class Hypothesis(NamedTuple):
     """A translation.
 
@@ -175,11 +186,13 @@ def beam(networks: Sequence[Translator], source: Tensor, how: Decoding) -> list[
     """The best hypotheses of those that a beam ends with."""
     b, w = len(source), how.width
     device = source.device
-    states = [_rows(network.start(source), torch.arange(b, device=device).repeat_interleave(w)) for network in networks]
+    states = [spread(network, network.start(source), w) for network in networks]
     limits = how.limits(source)[:, None]  # (b, 1)
     first_rows = w * torch.arange(b, device=device)[:, None]  # (b, 1)
     scores = torch.full((b, w), -math.inf, device=device)
     scores[:, 0] = 0.0  # all beginnings are the same: one of them counts
+    stays = torch.full((w,), -math.inf, device=device)
+    stays[0] = 0.0
     done = torch.zeros(b, w, dtype=torch.bool, device=device)
     words = torch.full((b, w), BOS, device=device)
     written = words.new_empty(b, w, 0)
@@ -188,14 +201,13 @@ def beam(networks: Sequence[Translator], source: Tensor, how: Decoding) -> list[
         if how.align:
             looked = torch.cat([looked, _alignment(networks, states)[:, None]], dim=1)  # (b w, t, s)
         before = states
-        logs, states = log_probabilities(networks, words.flatten(), before)  # (b w, v)
-        v = logs.shape[1]
-        ended = done.flatten()
-        logs[ended] = -math.inf
-        logs[ended, PAD] = 0.0  # what has ended stays as it is
-        totals = (scores[:, :, None] + logs.view(b, w, v)).view(b, w * v)
-        scores, places = totals.topk(w, dim=1)  # each (b, w)
-        parents, words = places // v, places % v
+        logs, likeliest, states = _likeliest(networks, words.flatten(), before, w)  # each (b w, k)
+        k = logs.shape[1]
+        # What has ended stays as it is.
+        logs = torch.where(done[:, :, None], stays[:k], logs.view(b, w, k))
+        likeliest = likeliest.view(b, w, k).masked_fill(done[:, :, None], PAD)
+        scores, places = (scores[:, :, None] + logs).flatten(1).topk(w, dim=1)  # each (b, w)
+        parents, words = places // k, likeliest.flatten(1).gather(1, places)
         rows = (first_rows + parents).flatten()
         states = [_moved(state, was, rows) for state, was in zip(states, before, strict=True)]
         looked = looked[rows]
@@ -252,6 +264,18 @@ def log_probabilities(
     return logs, [state for _, state in steps]
 
 
+def _likeliest(
+    networks: Sequence[Translator], words: Tensor, states: Sequence[State], count: int
+) -> tuple[Tensor, Tensor, list[State]]:
+    """As `log_probabilities`, of the likeliest words only: logarithms and words (b, k), and the next states.
+
+    None of a beam's next beginnings ends with a word behind the first `count` of its own.
+    """
+    logs, following = log_probabilities(networks, words, states)  # (b, v)
+    found, likeliest = logs.topk(min(count, logs.shape[1]), dim=1)
+    return found, likeliest, following
+
+
 def _alignment(networks: Sequence[Translator], states: Sequence[State]) -> Tensor:
     """Each network's state to the weights of the source's tokens for the next word (b, s), their mean."""
     each = []
@@ -268,8 +292,11 @@ def _settled(done: Tensor, scores: Tensor, how: Decoding) -> bool:
     return bool((done | (scores == -math.inf)).all())  # fewer words than the beam is wide give fewer hypotheses
 
 
-def _rows(state: State, rows: Tensor) -> State:
-    return tuple(part.index_select(0, rows) for part in state)
+def spread(network: Translator, state: State, count: int) -> State:
+    """The state of each sentence so many times, but for what a network shares among them."""
+    if isinstance(network, Spreading):
+        return network.spread(state, count)
+    return tuple(part.repeat_interleave(count, dim=0) for part in state)
 
 
 def _moved(state: State, before: State, rows: Tensor) -> State:
