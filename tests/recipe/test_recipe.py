@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -265,7 +266,7 @@ def test_frozen_recipes_of_all_that_is_shipped(tmp_path: Path) -> None:
         assert loaded.notes == ()
 
 
-PLACES = [path for path in recipe.overlays() if path.stem != "large_batch"]
+PLACES = [path for path in recipe.overlays() if path.stem not in ("large_batch", "modern_text")]
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda path: path.stem)
@@ -286,6 +287,45 @@ def test_a_large_batch_fits_every_recipe_that_steps_by_epochs() -> None:
                 quick(path, larger)
             continue
         assert quick(path, larger)["batch"]["global"] == 8 * plain["batch"]["global"], path
+
+
+MODERN = {"model.dropout": 0.2, "task.mean": "tokens", "task.label_smoothing": 0.1, "train.precision": "bf16-mixed"}
+MODERN |= {"optimizer.name": "adam", "optimizer.lr": 0.001, "optimizer.eps": 1e-8, "train.clip_norm": 1.0}
+MODERN |= {"schedule.name": "cosine", "schedule.warmup": 0.02, "schedule.floor": 0.0}
+
+
+def test_modern_training_fits_every_translator_and_no_other_recipe() -> None:
+    modern, fitting = recipe.find("modern_text"), []
+    for path in recipe.recipes():
+        plain = quick(path)
+        if plain["task"]["name"] != "translation":
+            with pytest.raises(RecipeError, match=r"modern_text.yaml.*no setting"):
+                quick(path, modern)
+            continue
+        changed = recipe.difference(plain.settings, quick(path, modern).settings)
+        own = ("optimizer.", "schedule.", "train.clip_value")  # the recipe's, which Adam and the cosine have not
+        assert {key: new for key, _, new in changed if key in MODERN}.items() <= MODERN.items(), path
+        assert all(key in MODERN or key.startswith(own) for key, _, _ in changed), path
+        fitting.append(path.stem)
+    assert len(fitting) >= 11
+
+
+def test_modern_training_takes_a_step() -> None:
+    from dltk.assemble import build
+
+    for name, more in (
+        ("rnnsearch", ()),
+        ("seq2seq", ()),
+        ("rnnencdec", ()),
+        ("large_vocab", ("task.label_smoothing=0",)),
+    ):
+        task, data = build(f"{name}_number_names", "modern_text", "data.pairs=600", "data.workers=0", *more)
+        optimizer = task.procedure.optimizer(task.model)
+        with torch.autocast("cpu", torch.bfloat16):
+            measures = task.measure(next(iter(data.train_dataloader())))
+        assert measures["loss"].isfinite()
+        measures["loss"].backward()
+        optimizer.step()
 
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
