@@ -35,6 +35,7 @@ RUNS_HELP = (
     "dltk evaluate runs/lenet5_digits/seed-* --report --to ensemble\n\n"
     "dltk evaluate lenet5_digits/first launch.devices=2\n\n"
     "dltk evaluate rnnsearch_number_names/first seq2seq_number_names/first --to compared\n\n"
+    "dltk evaluate runs/rnnsearch_number_names/seed-* --together --protocol beam=5\n\n"
     "With pictures in folders or shards:\n\n"
     "dltk evaluate vgg16_icons/first --protocol multi_scale_dense --scales 64,80,96\n\n"
     "Protocols: " + "; ".join(f"{name}, {what}" for name, what in KINDS.items()) + ". Probabilities are averaged, "
@@ -56,13 +57,16 @@ def evaluate(
         help="Folder of the report, of an ensemble's predictions, of the picture of several translators; default: "
         "predictions/ in the run folder.",
     ),
+    together: bool = typer.Option(
+        False, "--together", help="Several translators are an ensemble: the mean of their probabilities for each word."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Measure a run, or the average of several, on every sample of a split, once; several translators side by side.
 
     Each sample's scores are kept, or its translation.
     """
-    asked = _asked(arguments, split, checkpoint, _protocol(protocol, scales), to)
+    asked = replace(_asked(arguments, split, checkpoint, _protocol(protocol, scales), to), together=together)
     if report and len(asked.runs) > 1 and to is None:
         raise LaunchError("", "--to", "is missing: an ensemble belongs to none of its runs", "Name a folder: --to DIR.")
     with terminal.only_json(as_json):
@@ -130,14 +134,15 @@ def _report(asked: "Asked", result: dict[str, Any], to: Path | None) -> list[str
 
 def _draw_lengths(asked: "Asked", result: dict[str, Any], to: Path | None) -> None:
     """Pictures of translators' BLEU by length: of each beside its sentences, of several together in the folder `to`."""
-    each = [one for one in result.get("members", [result]) if one.get("by_length")]
+    each = [one for one in (result, *result.get("members", [])) if one.get("by_length") and one["predictions"]]
     if not each:
         return
     from dltk.cli.draw import save
     from dltk.cli.lengths import draw_lengths
 
     title = f"{result['split']}, {result['protocol']}"
-    lines = dict(zip(_full_names(asked.runs), (one["by_length"] for one in each), strict=True))
+    names = [f"{len(asked.runs)} runs together"] if asked.together else _full_names(asked.runs)
+    lines = dict(zip(names, (one["by_length"] for one in each), strict=True))
     for one, (name, rows) in zip(each, lines.items(), strict=True):
         path = Path(one["predictions"]).with_suffix(".lengths.png")
         save(draw_lengths({name: rows}, f"{name}, {title}"), path)
@@ -179,16 +184,19 @@ def _show(asked: "Asked", result: dict[str, Any]) -> None:
         terminal.say(line)
     names = _names([Path(one["run"]) for one in members])
     together = [] if members and not averaged else [(">ensemble" if averaged else ">value", result["metrics"])]
-    shown = [*((f">{name}", one["metrics"]) for name, one in zip(names, members, strict=True)), *together]
+    shown = [(f">{name}", one["metrics"]) for name, one in zip(names, members, strict=True) if one["metrics"]]
+    shown += together
     measured = dict.fromkeys(metric for _, metrics in reversed(shown) for metric in metrics)
     rows = [(metric, *(terminal.number(metrics.get(metric)) for _, metrics in shown)) for metric in measured]
     terminal.show(terminal.table(["metric", *(name for name, _ in shown)], rows))
     titles: list[str | None] = [*names] or [None]
     for one, title in zip(members or [result], titles, strict=True):
         _show_lengths(one.get("by_length", []), title)
+    if averaged:
+        _show_lengths(result.get("by_length", []), None)
     for line in _verdict(asked, result):
         terminal.say(line)
-    for name, signature in (members or [result])[0].get("signatures", {}).items():
+    for name, signature in ([result] if averaged else members or [result])[0].get("signatures", {}).items():
         terminal.say(f"{name}: sacrebleu {signature}")
     for one in [*([] if averaged else members), result]:
         if one["predictions"]:

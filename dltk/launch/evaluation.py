@@ -141,6 +141,8 @@ def evaluate(
     *,
     data: DataModule | None = None,
     callbacks: Sequence[Callback] = (),
+    others: Sequence[Task] = (),
+    keep: Path | None = None,
 ) -> Evaluated:
     """Measure a checkpoint on every sample of a split, once; keep each sample's scores, or translation, in the folder.
 
@@ -154,15 +156,18 @@ def evaluate(
         question: what is measured.
         data: the run's data, where they are open already.
         callbacks: who else takes part.
+        others: translators of other runs, with which this one's translates as an ensemble. Then there is no loss.
+        keep: file for the ensemble's translations; None: they are not kept.
 
     Raises:
-        LaunchError: there is no such checkpoint, or it is another network's; the protocol does not fit the network.
+        LaunchError: there is no such checkpoint, or it is another network's; the protocol does not fit the network; a
+            translator has other vocabularies.
         DataError: the data are not the run's, the protocol does not fit them, or too many samples are damaged.
     """
     path = find_checkpoint(folder, question.checkpoint)
     data = data or build_data(settings)
     data.require_index(folder.index, folder.path)
-    task = _restored(folder, path, settings)
+    task = _with_weights(folder, path, settings)
     applied = _applied(task, data, question)
     if isinstance(task, Classification):
         task.averaged = applied.scores
@@ -170,7 +175,8 @@ def evaluate(
     protocol = question.protocol
     kept: Predictions | Sentences = Predictions()
     if isinstance(task, Translation):
-        protocol, kept = own_protocol(protocol), Sentences()
+        protocol, kept = replace(own_protocol(protocol), members=1 + len(others)), Sentences()
+        task.join(others)
         task.decoding = decoding_of(task, protocol)
         task.require(data.part(question.split))
         task.moses = moses_of(data.part(question.split), protocol)
@@ -187,8 +193,8 @@ def evaluate(
     data.damage.require_few()
     damaged = data.damage.of(question.split)
     samples = kept.gathered(place.world)
-    target = folder.predictions_path(question.split, str(protocol), kept.suffix)
-    if place.rank == 0:
+    target = keep if others else folder.predictions_path(question.split, str(protocol), kept.suffix)
+    if place.rank == 0 and target is not None:
         kept.save(target, samples)
     answer = {
         "split": question.split,
@@ -198,14 +204,22 @@ def evaluate(
         "samples": len(samples["keys"]),
         "damaged": damaged,
         "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
-        "predictions": str(target),
+        "predictions": None if target is None else str(target),
         **kept.about(),
     }
     return Evaluated(answer, samples, task)
 
 
-def _restored(folder: RunFolder, checkpoint: Path, settings: dict[str, Any]) -> Task:
-    """The run's task with a checkpoint's weights."""
+def restored(folder: RunFolder, settings: dict[str, Any], which: str) -> Task:
+    """A run's task with the weights of its checkpoint `best`, `last` or a step.
+
+    Raises:
+        LaunchError: there is no such checkpoint, or it is another network's.
+    """
+    return _with_weights(folder, find_checkpoint(folder, which), settings)
+
+
+def _with_weights(folder: RunFolder, checkpoint: Path, settings: dict[str, Any]) -> Task:
     task = build_task(settings, restored=True)
     try:
         load_weights(task, folder.checkpoints.load(checkpoint))

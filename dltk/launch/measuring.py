@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from dltk.launch.evaluation import Question
     from dltk.trainer.make import Place
 
 TRANSLATION = "translation"  # the task of which several runs are shown side by side
@@ -44,6 +45,7 @@ class Asked:
         checkpoint: `best`, `last` or a step.
         protocol: how each sample is seen, by each network.
         keep: file for an ensemble's predictions; the runs' own go into their folders.
+        together: translators translate by the mean of their probabilities, instead of side by side.
     """
 
     runs: tuple[Path, ...]
@@ -52,13 +54,14 @@ class Asked:
     checkpoint: str = "best"
     protocol: Protocol = SINGLE_CROP
     keep: Path | None = None
+    together: bool = False
 
     def to_json(self) -> str:
         """As `from_json` reads it."""
-        plain = {"runs": [str(path) for path in self.runs], "changes": list(self.changes)}
+        plain: dict[str, Any] = {"runs": [str(path) for path in self.runs], "changes": list(self.changes)}
         keep = None if self.keep is None else str(self.keep)
-        return to_json(plain | {"split": self.split, "checkpoint": self.checkpoint, "protocol": str(self.protocol),
-                                "keep": keep})  # fmt: skip
+        plain |= {"split": self.split, "checkpoint": self.checkpoint, "protocol": str(self.protocol)}
+        return to_json(plain | {"keep": keep, "together": self.together})
 
     @classmethod
     def from_json(cls, text: str) -> "Asked":
@@ -68,7 +71,7 @@ class Asked:
         assert protocol is not None, said
         keep = None if said["keep"] is None else Path(said["keep"])
         runs, changes = tuple(Path(path) for path in said["runs"]), tuple(said["changes"])
-        return cls(runs, changes, said["split"], said["checkpoint"], protocol, keep)
+        return cls(runs, changes, said["split"], said["checkpoint"], protocol, keep, said["together"])
 
 
 def measure(asked: Asked) -> dict[str, Any]:
@@ -87,6 +90,10 @@ def measure(asked: Asked) -> dict[str, Any]:
     accelerator, world = devices(settings[0], asked.changes)
     if len(runs) > 1:
         _require_alike(runs, settings, asked.split)
+    if asked.together and len(runs) == 1:
+        raise LaunchError("", "--together", "is of several translators, and one is named", "Name several.")
+    if asked.together and settings[0]["task"]["name"] != TRANSLATION:
+        raise LaunchError("", "--together", "is of translators; other runs are averaged anyway", "Leave it out.")
     if world > 1:
         return _on_all(asked, accelerator, world)
     from dltk.trainer.make import Place
@@ -214,6 +221,8 @@ def _answer(asked: Asked, place: "Place") -> dict[str, Any] | None:
     from dltk.launch.evaluation import Question, evaluate, save_predictions
 
     question = Question(asked.split, asked.checkpoint, asked.protocol)
+    if asked.together:
+        return _together(asked, question, place)
     ensemble, answers = Ensemble(), []
     for path in asked.runs:
         run = RunFolder.open(path)
@@ -248,6 +257,19 @@ def _answer(asked: Asked, place: "Place") -> dict[str, Any] | None:
         "predictions": None if asked.keep is None else str(asked.keep),
         "members": [{name: answer[name] for name in own} for answer in answers],
     }
+
+
+def _together(asked: Asked, question: "Question", place: "Place") -> dict[str, Any] | None:
+    """Translators as one, by the mean of their probabilities for each word."""
+    from dltk.launch.evaluation import evaluate, restored
+
+    runs = [RunFolder.open(path) for path in asked.runs]
+    settings = [settings_of(run, asked.changes) for run in runs]
+    rank.set_threads(settings[0], place.world)
+    others = [restored(run, one, asked.checkpoint) for run, one in zip(runs[1:], settings[1:], strict=True)]
+    keep = None if asked.keep is None else asked.keep.with_suffix(".jsonl")
+    answer = evaluate(runs[0], place, settings[0], question, others=others, keep=keep).answer
+    return None if place.rank else answer | {"members": [{"run": str(path), "metrics": {}} for path in asked.runs]}
 
 
 if __name__ == "__main__":

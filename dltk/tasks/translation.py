@@ -98,6 +98,28 @@ class Translation(Task):
         self.moses: str | None = None  # language by whose rules BLEU splits text; None: as sacrebleu does by itself
         self.signatures: dict[str, str] = {}  # how BLEU and chrF were computed
         self._mine: list[Translated] = []
+        self._others: tuple[Translation, ...] = ()  # with which it translates when it is evaluated
+
+    def join(self, others: Sequence[Task]) -> None:
+        """Translate together with other runs' networks when evaluated, by the mean of the probabilities.
+
+        Raises:
+            LaunchError: one is no translator, or has other vocabularies.
+        """
+        joined = tuple(other for other in others if isinstance(other, Translation))
+        if len(joined) < len(others):
+            raise LaunchError("", "RUN", "a run translates nothing, and others do", "Name translators.")
+        hashes = {task.required_vocabularies().hash for task in (self, *joined)}
+        if len(hashes) > 1:
+            what = "the translators have different vocabularies, and their probabilities cannot be averaged"
+            raise LaunchError("", "RUN", what, "Name runs of the same data and vocabularies.")
+        self._others = joined
+
+    def on_test_start(self) -> None:
+        """Bring the other networks to this one's device."""
+        super().on_test_start()
+        for other in self._others:
+            other.model.to(self.device).eval()
 
     def measure(self, batch: Batch) -> dict[str, Any]:
         """Loss, errors and numbers of tokens of one micro-batch, as sums; the right words before each are known."""
@@ -174,8 +196,10 @@ class Translation(Task):
         return score(networks, source, target, self.decoding)
 
     def _evaluate(self, batch: Batch) -> dict[str, Any]:
-        measures = self.measure(batch)
-        self.evaluation.add(measures)
+        measures: dict[str, Any] = {}
+        if not self._others:  # one network's loss is not the ensemble's
+            measures = self.measure(batch)
+            self.evaluation.add(measures)
         real = (batch["weight"] > 0).tolist()
         if any(real) and self.vocabularies is not None:
             self._mine += self._translated(batch, real)
@@ -185,7 +209,7 @@ class Translation(Task):
         assert self.vocabularies is not None
         chosen = [at for at, counts in enumerate(real) if counts]
         decode = self.vocabularies.target.decode
-        answers = self.translate(batch["source"][chosen])
+        answers = self.translate(batch["source"][chosen], self._others)
         targets, lengths = batch["target"].tolist(), tokens.lengths(batch["source"]).tolist()
         return [
             Translated(

@@ -18,9 +18,11 @@ from dltk import recipe
 from dltk.assemble import build_data, build_task, load
 from dltk.cli import lines, scores
 from dltk.cli.alignment import Aligned, draw_alignment
+from dltk.launch.evaluation import restored
 from dltk.layers import tokens
 from dltk.metrics import translation_scores
 from dltk.run.folder import RunFolder
+from dltk.tasks.decoding import Decoding
 from dltk.tasks.translation import Translation
 from tests.cli.conftest import Command, Said, Trained, start
 
@@ -190,6 +192,30 @@ def test_several_translations_of_each_line(dltk: Command, translator: Trained, t
 def test_several_runs_together(dltk: Command, translator: Trained, text: Path) -> None:
     alone = dltk("predict", translator.path, text).out
     assert dltk("predict", translator.path, text, "--with", translator.path).out == alone
+
+
+def test_an_ensemble_is_measured_as_one(dltk: Command, translator: Trained, lstm: Path, tmp_path: Path) -> None:
+    ask = ("evaluate", translator.path, lstm, "--together", "--protocol", "beam=2", "launch.devices=1")
+    answer = dltk(*ask, "--to", tmp_path, "--json").json
+    assert answer["protocol"] == "beam=2+ensemble=2"
+    assert set(answer["metrics"]) == {"test/exact_match", "test/bleu", "test/chrf"}, "a loss would be one network's"
+    assert answer["predictions"] == str(tmp_path / "test-beam=2+ensemble=2.jsonl")
+    kept = map(json.loads, Path(answer["predictions"]).read_text().splitlines())
+    found = {one["key"]: one["hypothesis"] for one in kept}
+    runs = [RunFolder.open(path) for path in (translator.path, lstm)]
+    first, second = [restored(run, run.recipe, "best").eval() for run in runs]
+    first.decoding, vocabulary = Decoding(width=2), first.required_vocabularies().target
+    part, expected, alone = build_data(runs[0].recipe).part("test"), {}, {}
+    for number, key in enumerate(part.keys):
+        source = torch.as_tensor(part[number]["source"])[None]  # (1, s)
+        expected[key] = vocabulary.decode(first.translate(source, [second])[0][0].tokens)
+        alone[key] = vocabulary.decode(first.translate(source)[0][0].tokens)
+    assert found == expected
+    assert found != alone
+    shown = dltk(*ask).out
+    assert shown.startswith("ensemble: test, beam=2+ensemble=2")
+    assert "each sample's translation" not in shown, "it belongs to none of the runs"
+    assert "bleu: sacrebleu nrefs:1" in shown
 
 
 def test_samples_of_lines_are_the_same_again(
@@ -434,6 +460,7 @@ def one_line(said: Said) -> str:
             ["predict", "RUN", "--candidates", "9", "--dictionary", "no_such_file"],
             "no_such_file: cannot be read (No such file or directory). Give a file of word pairs.",
         ),
+        (["evaluate", "RUN", "--together"], "--together: is of several translators, and one is named. Name several."),
         (["predict", "DIGITS", "--score"], "--score: is of translations, and task 'classification' gives none."),
         (["predict", "DIGITS"], "FILES: are missing. Give pictures; lines of text are for runs that translate."),
         (["predict", "RUN", "--with", "DIGITS"], "Classification does not translate. Give a run that does."),

@@ -143,3 +143,16 @@ def test_first_weights_are_the_paper_s():
     for name in ("target_embedding", "inputs", "context", "summary", "first_state", "maxout", "low_rank", "output"):
         assert 0.009 < float(getattr(net, name).weight.detach().std()) < 0.011, name
     assert not any(p.any() for name, p in net.named_parameters() if name.endswith("bias"))
+
+
+def test_first_embeddings_have_the_deviation_that_is_asked_for_and_change_nothing_else():
+    sizes = {"source_vocab_size": 400, "target_vocab_size": 300, "embedding_size": 64, "hidden_size": 8}
+    settings = sizes | {"maxout_size": 5, "first_weights": "fan_in"}
+    plain, wide = (dict(small(**settings, first_embeddings=std).named_parameters()) for std in (None, 1.0))
+    changed = {name for name in plain if not torch.equal(plain[name], wide[name])}
+    assert changed == {"source_embedding.weight", "target_embedding.weight"}
+    for name in changed:
+        assert wide[name][4:].std().item() == pytest.approx(1.0, abs=0.05)
+        assert plain[name][4:].std().item() == pytest.approx(64**-0.5, abs=0.01)
+    with pytest.raises(ValueError, match="first_embeddings"):
+        RNNEncoderDecoder(**sizes, first_embeddings=-1.0)
