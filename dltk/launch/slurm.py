@@ -269,7 +269,7 @@ def _run(*command: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
     except FileNotFoundError:
         what = "this machine has no Slurm"
-        raise LaunchError("", command[0], what, "Submit from a login node of the cluster, or with --on here.") from None
+        raise LaunchError("", command[0], what, "Submit from a login node of the cluster.") from None
     except subprocess.TimeoutExpired:
         raise LaunchError("", command[0], "no answer within 60 s", "Try again when the cluster answers.") from None
 

@@ -29,11 +29,15 @@ class Background:
         if self._thread is not None and not self._thread.is_alive():
             self.finish()
 
-    def finish(self) -> None:
-        """Wait until the work is done. Raises its error, once."""
+    def wait(self) -> None:
+        """Wait until the work is done, and keep its error."""
         if self._thread is not None:
             self._thread.join()
-            self._thread = None
+
+    def finish(self) -> None:
+        """Wait until the work is done. Raises its error, once."""
+        self.wait()
+        self._thread = None
         error, self._error = self._error, None
         if error is not None:
             raise error

@@ -66,6 +66,10 @@ class DirectoryIO(CheckpointIO):
         """Raise the error of a write that has failed; never waits."""
         self._writer.check()
 
+    def wait(self) -> None:
+        """Wait until the last checkpoint is published, or could not be; `finish` tells."""
+        self._writer.wait()
+
     def finish(self) -> None:
         """Wait until the last checkpoint is published. Raises the error that kept it from being so."""
         self._writer.finish()

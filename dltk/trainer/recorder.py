@@ -134,12 +134,20 @@ class Recorder(Callback):
         if not bad:
             return
         step, what, _ = min(bad)
+        self._await_checkpoint(trainer)
         keys = [key for at, _, keys in bad if at == step for key in keys]
         more = f" and {len(keys) - SHOWN_KEYS} more" if len(keys) > SHOWN_KEYS else ""
         raise NotFiniteError(
             f"{what} not finite at step {step}; its batch: {', '.join(keys[:SHOWN_KEYS])}{more}. "
             f"Lower optimizer.lr, or clip with train.clip_norm{self._as_in()}."
         )
+
+    @staticmethod
+    def _await_checkpoint(trainer: Trainer) -> None:
+        """Let a checkpoint that is being written be published: the remedy goes on from the newest one."""
+        wait = getattr(trainer.strategy.checkpoint_io, "wait", None)
+        if wait is not None:
+            wait()
 
     def _as_in(self) -> str:
         """A command that does so from the newest checkpoint; nothing where there is none, or no one rate."""

@@ -20,6 +20,7 @@ COMMANDS = [
     "runs",
     "stop",
     "cancel",
+    "sweep",
     "doctor",
     "submit",
     "status",

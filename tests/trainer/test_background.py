@@ -27,7 +27,7 @@ def fail() -> None:
 def test_an_error_comes_with_the_next_call_and_once(ask) -> None:
     work = Background("test")
     work.start(fail)
-    work._thread.join()
+    work.wait()  # keeps it
     with pytest.raises(OSError, match="the disk is gone"):
         ask(work)
     work.check()
