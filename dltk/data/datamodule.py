@@ -24,6 +24,7 @@ from dltk.data.views import Middle, Whole
 from dltk.errors import DataError
 
 MAX_AUTO_WORKERS = 8
+EVAL_TOKENS = 8192  # of a batch of texts in evaluation, at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,11 +264,12 @@ class DataModule(lightning.LightningDataModule):
     def cuts(self, lengths: Any, samples: int, accumulate: int) -> tuple[Numbers, Numbers] | None:
         """Batches for evaluation of texts of some lengths (n, 2), as `dltk.data.token_plan.cut` gives them, or None.
 
-        They have at most so many samples, and twice the tokens of a pass of training, as they have twice its samples.
+        They have at most so many samples, and twice the tokens of a pass of training; `EVAL_TOKENS` where those
+        are fewer, for without a way back more fit, and small batches are slow.
         """
         if self.tokens is None or lengths is None:
             return None
-        return cut(np.asarray(lengths), tokens=max(1, 2 * self.tokens // accumulate), samples=samples)
+        return cut(np.asarray(lengths), tokens=max(EVAL_TOKENS, 2 * self.tokens // accumulate), samples=samples)
 
     def teardown(self, stage: str) -> None:
         """End the workers."""
