@@ -12,6 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dltk.layers import expect
+
+
+def require_settings(
+    input_size: int, output_size: int, hidden_size: int, truncate: int | None, first_weights: float | None
+) -> None:
+    """Raise ValueError where a network of this kind cannot have these settings."""
+    for key, size in (("input_size", input_size), ("output_size", output_size), ("hidden_size", hidden_size)):
+        expect.at_least(key, size, 1, "nothing")
+    expect.at_least("truncate", 1 if truncate is None else truncate, 1, "no step")
+    expect.at_least("first_weights", first_weights or 0, 0, "half the width of an interval")
+
 
 def states(net: Any, inputs: Tensor, truncate: int | None = None) -> list[Tensor]:
     """Inputs (b, t, x) to the states after each of them, t times (b, m).

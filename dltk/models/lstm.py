@@ -19,7 +19,7 @@ Departs from the papers: g and h are tanh, as Graves (2013) has them; every cell
 import torch
 from torch import Tensor, nn
 
-from dltk.layers import expect, unrolled
+from dltk.layers import unrolled
 
 
 class LSTM(nn.Module):
@@ -53,10 +53,7 @@ class LSTM(nn.Module):
         first_weights: float | None = None,
     ) -> None:
         super().__init__()
-        for key, size in (("input_size", input_size), ("output_size", output_size), ("hidden_size", hidden_size)):
-            expect.at_least(key, size, 1, "nothing")
-        expect.at_least("truncate", 1 if truncate is None else truncate, 1, "no step")
-        expect.at_least("first_weights", first_weights or 0, 0, "half the width of an interval")
+        unrolled.require_settings(input_size, output_size, hidden_size, truncate, first_weights)
         self.forget_gate, self.peepholes, self.forget_bias = forget_gate, peepholes, forget_bias
         self.hidden_size, self.input_size, self.truncate = hidden_size, input_size, truncate
         self.first_weights = hidden_size**-0.5 if first_weights is None else first_weights

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dltk.layers import expect, unrolled
+from dltk.layers import unrolled
 
 FUNCTIONS = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda a: a}
 
@@ -50,10 +50,7 @@ class RNN(nn.Module):
         first_weights: float | None = None,
     ) -> None:
         super().__init__()
-        for key, size in (("input_size", input_size), ("output_size", output_size), ("hidden_size", hidden_size)):
-            expect.at_least(key, size, 1, "nothing")
-        expect.at_least("truncate", 1 if truncate is None else truncate, 1, "no step")
-        expect.at_least("first_weights", first_weights or 0, 0, "half the width of an interval")
+        unrolled.require_settings(input_size, output_size, hidden_size, truncate, first_weights)
         self.activation, self.feedback, self.truncate = activation, feedback, truncate
         self.hidden_size, self.input_size = hidden_size, input_size
         self.first_weights = hidden_size**-0.5 if first_weights is None else first_weights

@@ -7,11 +7,6 @@ from typing import Literal
 
 _LOWER = ("error", "loss", "perplexity")  # metrics with these words in their names are better when lower
 
-# Student's t, two-sided 95 % (quantile 0.975), for 1, 2, 3 … degrees of freedom.
-# Abramowitz and Stegun, Handbook of Mathematical Functions, table 26.10.
-_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-_NORMAL = 1.959964  # the same quantile of the normal distribution
-
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
@@ -46,32 +41,6 @@ class Verdict:
     line: str  # one line for people
 
 
-def t_quantile(freedom: int) -> float:
-    """Student's t, quantile 0.975, to 0.001.
-
-    Above 10 degrees of freedom by the expansion in 1/freedom, Abramowitz and Stegun 26.7.5.
-    """
-    assert freedom >= 1, f"{freedom} degrees of freedom"
-    if freedom <= len(_T):
-        return _T[freedom - 1]
-    z = _NORMAL
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / freedom + second / freedom**2 + third / freedom**3
-
-
-def interval(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean, and half the width of its 95 % t-interval (None for fewer than two values)."""
-    n = len(values)
-    assert n > 0, "no values"
-    mean = math.fsum(values) / n
-    if n < 2:
-        return mean, None
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    return mean, t_quantile(n - 1) * deviation / math.sqrt(n)
-
-
 def verdict(values: Sequence[float], claim: Claim) -> Verdict:
     """Judges a claim by the metric's values, one for each seed, all measured by the claim's protocol.
 
@@ -86,11 +55,13 @@ def verdict(values: Sequence[float], claim: Claim) -> Verdict:
     if n == 0:
         line = f"UNTESTED: {claim.metric}: no run yet; {said} needs {claim.seeds} {_seeds(claim.seeds)}."
         return Verdict(text="UNTESTED", mean=None, low=None, high=None, n=0, line=line)
-    mean, half = interval(values)
+    from dltk.run.statistics import mean_interval  # and numpy, without which runs are listed
+
+    mean, low, high = mean_interval(values)
+    half = None if high is None else high - mean
     text, remark = _judge(mean, n, claim)
     spread = f" ± {_rounded(half, half)}" if half is not None else ""
     line = f"{text}: {claim.metric} {_rounded(mean, half)}{spread} ({n} {_seeds(n)}), {said}{remark}."
-    low, high = (None, None) if half is None else (mean - half, mean + half)
     return Verdict(text=text, mean=mean, low=low, high=high, n=n, line=line)
 
 

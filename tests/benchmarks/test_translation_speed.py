@@ -1,10 +1,10 @@
 """Translators beside JoeyNMT and beside bare layers of torch, on Debian's descriptions: training and beam search.
 
-All have the recipes' sizes and the same pieces of words, and take turns on one thread each, so that the machine's speed
-drifts for all alike; a ratio is the median over rounds of the ratio within a round. Batches hold 2,048 tokens, padding
-counted; what is counted here are target tokens without padding. JoeyNMT cuts its batches as the order has them. So do
-the ways called `unsorted`, which show what batches of similar length give. JoeyNMT has 14.6 million weights, in a
-network that differs from RNNsearch in its last layers, and torch 2.13, the newest that it runs with.
+All are twice as wide as the recipes, have the same pieces of words, and take turns on one thread, so that the speed
+of the machine drifts for all alike; a ratio is the median over rounds of the ratio within a round. Batches hold 2,048
+tokens, padding counted; what is counted here are target tokens without padding. JoeyNMT cuts its batches as the order
+has them. So do the ways called `unsorted`, which show what batches of similar length give. JoeyNMT has 14.6 million
+weights, in a network that differs from RNNsearch in its last layers, and torch 2.13, the newest that it runs with.
 """
 
 import os

@@ -22,9 +22,10 @@ import torch
 
 from dltk import recipe
 from dltk.cli.train import same_recipe
-from dltk.run.claim import Claim, interval, verdict
+from dltk.run.claim import Claim, verdict
 from dltk.run.folder import RunFolder
 from dltk.run.protocol import Protocol
+from dltk.run.statistics import mean_interval
 
 RESULTS = Path(__file__).with_name("results.json")
 DLTK = (sys.executable, "-m", "dltk")
@@ -125,13 +126,14 @@ def compared(values: Mapping[str, float], own: Mapping[str, float]) -> dict[str,
         values: by seed; those of an ensemble by its seeds, such as `0,1,2`, beside which the mean of theirs stands.
         own: by seed.
     """
-    mean, half = interval([value - fmean(own[seed] for seed in key.split(",")) for key, value in values.items()])
+    apart = [value - fmean(own[seed] for seed in key.split(",")) for key, value in values.items()]
+    mean, low, high = mean_interval(apart)
     return {
         "values": dict(values),
         "mean": fmean(values.values()),
         "difference": mean,
-        "low": None if half is None else mean - half,
-        "high": None if half is None else mean + half,
+        "low": low,
+        "high": high,
     }
 
 

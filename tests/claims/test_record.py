@@ -18,7 +18,7 @@ def test_differences_are_paired_by_seed() -> None:
     assert (found["low"], found["high"]) == (-1.0, -1.0), "the spread of the seeds is no spread of their differences"
     found = record.compared({"0": 39.0, "1": 44.0, "2": 40.0}, OWN)
     assert found["difference"] == pytest.approx(-2.0)
-    assert found["high"] - found["low"] == pytest.approx(2 * 4.303 / 3**0.5)  # Student's t for differences -1, -2, -3
+    assert found["high"] - found["low"] == pytest.approx(2 * 4.302653 / 3**0.5)  # Student's t of -1, -2, -3
 
 
 def test_an_ensemble_stands_beside_the_mean_of_its_members() -> None:

@@ -109,9 +109,8 @@ def test_sequences_of_another_width_are_refused(net):
             net(torch.zeros(shape, dtype=torch.float64))
 
 
-def test_rnn_is_torch_s():
-    torch.manual_seed(1)
-    net, other = RNN(**SIZES), nn.RNN(3, 5, batch_first=True)
+def assert_as_torch(net, other):
+    """A layer of torch's with the network's weights gives what it gives, at once and step by step."""
     with torch.no_grad():
         other.weight_ih_l0.copy_(net.inputs.weight)
         other.weight_hh_l0.copy_(net.recurrent.weight)
@@ -121,6 +120,12 @@ def test_rnn_is_torch_s():
     expected = other(inputs)[0]
     torch.testing.assert_close(net.read(inputs), expected)
     torch.testing.assert_close(unrolled.read(net, inputs), expected)
+
+
+def test_rnn_is_torch_s():
+    torch.manual_seed(1)
+    net, other = RNN(**SIZES), nn.RNN(3, 5, batch_first=True)
+    assert_as_torch(net, other)
 
 
 def test_rnn_is_an_unrolled_network_with_tied_weights():
@@ -187,15 +192,7 @@ def test_truncated_gradients_stop_at_their_window(make):
 def test_lstm_is_torch_s():
     torch.manual_seed(7)
     net, other = LSTM(**SIZES), nn.LSTM(3, 5, batch_first=True)
-    with torch.no_grad():
-        other.weight_ih_l0.copy_(net.inputs.weight)
-        other.weight_hh_l0.copy_(net.recurrent.weight)
-        other.bias_ih_l0.copy_(net.inputs.bias)
-        other.bias_hh_l0.zero_()
-    inputs = sequences().float()
-    expected = other(inputs)[0]
-    torch.testing.assert_close(net.read(inputs), expected)
-    torch.testing.assert_close(unrolled.read(net, inputs), expected)
+    assert_as_torch(net, other)
 
 
 @pytest.mark.parametrize("forget_gate", [True, False])

@@ -13,8 +13,12 @@ A, B = [3.1, 2.9, 3.4, 3.0], [2.5, 2.8, 2.6, 2.2]
 
 
 def test_interval_of_seeds_is_students() -> None:
-    mean, low, high = mean_interval(A)
-    assert (low, high) == pytest.approx(stats.t.interval(0.95, 3, loc=mean, scale=stats.sem(A)))
+    lengths = [[2.0 + number % 2 for number in range(freedom + 1)] for freedom in [*range(1, 40), 100, 1000, 10**6]]
+    for values in (A, [2.9, 3.1, 3.4, 2.8, 3.0], *lengths):
+        mean, low, high = mean_interval(values)
+        expected = stats.t.interval(0.95, len(values) - 1, loc=sum(values) / len(values), scale=stats.sem(values))
+        assert mean == pytest.approx(sum(values) / len(values))
+        assert (low, high) == pytest.approx(expected)
     assert mean_interval([2.0]) == (2.0, None, None)
 
 
