@@ -49,7 +49,8 @@ def models_table() -> str:
     for row in MODELS.values():
         count = f"{row.parameters:,}" if row.parameters else "none"
         settings = ", ".join(f"{key}={value}" for key, value in row.settings.items())
-        rows.append(f"| `{row.name}` | {count} ({settings}) | {row.task} | {row.paper} |")
+        of = f" ({settings})" if settings else ""
+        rows.append(f"| `{row.name}` | {count}{of} | {row.task} | {row.paper} |")
     return "\n".join(rows) + "\n"
 
 

@@ -110,11 +110,13 @@ def _require_classifier(asked: "Asked") -> None:
     Raises:
         LaunchError: the run has none.
     """
+    from dltk.catalogue import TASKS
     from dltk.run.folder import RunFolder
 
     task = RunFolder.open(asked.runs[0]).recipe["task"]["name"]
-    if task in ("translation", "sequences"):
-        remedy = f"Leave it out; the {'sentences' if task == 'translation' else 'outputs'} are kept beside the metrics."
+    row = TASKS.get(task)  # none of a task of the user's own
+    if row is not None and not row.scores:
+        remedy = "Leave it out; what it gives is kept beside the metrics."
         raise LaunchError("", "--report", f"is of classes, and '{task}' gives none", remedy)
 
 

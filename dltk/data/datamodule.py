@@ -232,7 +232,7 @@ class DataModule(lightning.LightningDataModule):
     def eval_dataloader(
         self, split: str, *, rank: int | None = None, world: int | None = None, view: Middle | Whole | None = None
     ) -> EvalLoader:
-        """One rank's share of any split, in its natural order; texts by length, where batches have a bound of tokens.
+        """One rank's share of any split, in its natural order; texts by length.
 
         Args:
             split: train, val or test.
@@ -262,14 +262,14 @@ class DataModule(lightning.LightningDataModule):
         return loader
 
     def cuts(self, lengths: Any, samples: int, accumulate: int) -> tuple[Numbers, Numbers] | None:
-        """Batches for evaluation of texts of some lengths (n, 2), as `dltk.data.token_plan.cut` gives them, or None.
+        """Batches for evaluation of texts of some lengths (n, 2), as `dltk.data.token_plan.cut` gives them.
 
-        They have at most so many samples, and twice the tokens of a pass of training; `EVAL_TOKENS` where those
-        are fewer, for without a way back more fit, and small batches are slow.
+        They have at most so many samples, and twice the tokens of a pass of training; `EVAL_TOKENS` where those are
+        fewer or not bounded, for without a way back more fit, and small batches are slow. None without lengths.
         """
-        if self.tokens is None or lengths is None:
+        if lengths is None:
             return None
-        return cut(np.asarray(lengths), tokens=max(EVAL_TOKENS, 2 * self.tokens // accumulate), samples=samples)
+        return cut(np.asarray(lengths), tokens=max(EVAL_TOKENS, 2 * (self.tokens or 0) // accumulate), samples=samples)
 
     def teardown(self, stage: str) -> None:
         """End the workers."""
