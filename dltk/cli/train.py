@@ -205,6 +205,9 @@ def _announce(folder: "RunFolder", changed: Mapping[str, Any]) -> None:
     for key, text in rows.items():
         grid.add_row(Text(key, style="bold"), Text(terminal.plain(text), overflow="fold"))
     terminal.show(grid)
+    claim = settings["claim"]
+    if claim and claim["data"] not in (None, facts.contents):
+        terminal.note("The data are not those of the recipe's claim, by their sha256; it will stay untested.")
 
 
 def _data_text(facts: "Facts", outputs: int | None = None) -> str:
@@ -295,6 +298,8 @@ def why_not(run: "RunFolder", claim: "Claim") -> str | None:
     checkpoint = "best" if own is None else own.checkpoint  # as `launch.evaluation.final` chooses
     if checkpoint != claim.checkpoint:
         return f"measured at the {checkpoint} checkpoint, not at the {claim.checkpoint} one"
+    if claim.data not in (None, measured.get("contents")):
+        return "measured on other data than the claim's"
     if not isinstance(measured["metrics"].get(claim.metric), int | float):
         return f"not measured (but {', '.join(measured['metrics'])})"
     return None

@@ -94,6 +94,7 @@ class Facts(NamedTuple):
     classes: int  # 0 where the data set does not say
     image: tuple[int, ...]  # shape of one image, () where there is none
     ignored: int = 0  # files beside the samples that are none
+    contents: str | None = None  # sha256 of what it holds, where a set says it
     lengths: NDArray[np.integer] | None = None  # of text: tokens of the training samples, see dltk.data.token_plan
 
 
@@ -186,6 +187,7 @@ def check_data(target: Callable[..., Any], settings: Mapping[str, Any], data_dir
         classes=len(getattr(train, "classes", ())) or _classes_seen(parts.values()),
         image=() if image is None else tuple(image.shape),
         ignored=getattr(train, "ignored", 0),
+        contents=getattr(train, "contents", None),
         lengths=getattr(train, "lengths", None),
     )
 

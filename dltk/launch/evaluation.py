@@ -202,6 +202,7 @@ def evaluate(
         "scales": list(applied.scales),
         "checkpoint": int(path.name.removeprefix("step-")),
         "samples": len(samples["keys"]),
+        "contents": getattr(data.part(question.split), "contents", None),
         "damaged": damaged,
         "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
         "predictions": None if target is None else str(target),

@@ -20,6 +20,7 @@ class Claim:
     seeds: int = 1  # runs with different seeds that a verdict needs
     source: str = "measured"  # where the number comes from: measured, or the paper's table
     checkpoint: Literal["best", "last"] = "best"  # best is selected on val and reported on split
+    data: str | None = None  # sha256 of what was measured on, as the set says it, where that changes with its source
     cost: str | None = None  # time that one seed took where it was measured, or takes on the paper's machine
 
     @property

@@ -139,6 +139,8 @@ def test_a_claim_given_for_a_run_that_is_done_is_judged(trained: Trained, dltk: 
     assert "UNTESTED: test/top1_error: measured on test by single_crop, not on test by ten_crop; claimed 8" in said.out
     said = dltk("train", trained.path, "claim.checkpoint=last")
     assert "UNTESTED: test/top1_error: measured at the best checkpoint, not at the last one; claimed 8" in said.out
+    said = dltk("train", trained.path, "claim.data=0123456789abcdef")
+    assert "UNTESTED: test/top1_error: measured on other data than the claim's; claimed 8" in said.out
     reason = train.why_not(RunFolder.open(trained.path), Claim(metric="test/bleu", value=1.0, tolerance=1.0))
     assert reason is not None
     assert reason.startswith("not measured (but test/")

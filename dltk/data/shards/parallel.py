@@ -7,7 +7,7 @@ beside the numbers of tokens of its pairs, by which batches are cut.
 import functools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -107,9 +107,19 @@ class ParallelText:
     @functools.cached_property
     def languages(self) -> tuple[str, str] | None:
         """Codes of source and target, where the set says them."""
-        folder = self._opened.folder
-        said = read_set(folder).about.get("languages") if (folder / FILE).exists() else None
+        said = self._about.get("languages")
         return (str(said[0]), str(said[1])) if isinstance(said, list) and len(said) == 2 else None
+
+    @property
+    def contents(self) -> str | None:
+        """sha256 of all pairs, however they are packed, where the set says it."""
+        said = self._about.get("sha256")
+        return None if said is None else str(said)
+
+    @functools.cached_property
+    def _about(self) -> Mapping[str, Any]:
+        folder = self._opened.folder
+        return read_set(folder).about if (folder / FILE).exists() else {}
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         """One pair: `source` and `target` int64 (s,) and (t,), `reference` the target's text."""
