@@ -54,8 +54,12 @@ def draw(q: Tensor, generator: torch.Generator) -> Sample:
 def losses(output: nn.Linear, readout: Tensor, right: Tensor, sample: Sample) -> tuple[Tensor, Tensor]:
     """Readouts (n, m) and the right words (n,) to their losses (n,), and whether a word of the sample beats it (n,)."""
     words = sample.words
-    scores = F.linear(readout, output.weight[words], output.bias[words]).float()  # (n, k)
     own = ((readout * output.weight[right]).sum(1) + output.bias[right]).float()  # (n,)
-    beaten = (scores.detach() > own.detach()[:, None]) & (words != right[:, None])  # (n, k)
-    others = (scores - sample.log_q.to(scores.dtype)).masked_fill(words == right[:, None], -torch.inf)
-    return torch.logsumexp(torch.cat([own[:, None], others], dim=1), dim=1) - own, beaten.any(1)
+    # A pass over n times k numbers costs: the bias weighs them, and the right words are struck out in place.
+    log_q = sample.log_q.to(output.bias.dtype)
+    others = F.linear(readout, output.weight[words], output.bias[words] - log_q).float()  # (n, k)
+    places = torch.searchsorted(words, right).clamp(max=len(words) - 1)  # (n,)
+    rows = (words[places] == right).nonzero().squeeze(1)
+    others[rows, places[rows]] = torch.finfo(others.dtype).min  # no -inf: a sample may hold the right word alone
+    highest = (others.detach() + log_q).amax(1)  # (n,)
+    return torch.logaddexp(own, torch.logsumexp(others, dim=1)) - own, highest > own.detach()

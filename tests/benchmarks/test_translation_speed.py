@@ -1,10 +1,11 @@
-"""Translators beside JoeyNMT and beside bare layers of torch, on Debian's descriptions: training and beam search.
+"""Translators beside JoeyNMT and beside bare layers of torch, on Debian's descriptions: training, beam search, BLEU.
 
-All are twice as wide as the recipes, have the same pieces of words, and take turns on one thread, so that the speed
-of the machine drifts for all alike; a ratio is the median over rounds of the ratio within a round. Batches hold 2,048
-tokens, padding counted; what is counted here are target tokens without padding. JoeyNMT cuts its batches as the order
-has them. So do the ways called `unsorted`, which show what batches of similar length give. JoeyNMT has 14.6 million
-weights, in a network that differs from RNNsearch in its last layers, and torch 2.13, the newest that it runs with.
+Where speed is measured, all are twice as wide as the recipes, have the same pieces of words, and take turns on one
+thread, so that the speed of the machine drifts for all alike; a ratio is the median over rounds of the ratio within a
+round. Batches hold 2,048 tokens, padding counted; what is counted here are target tokens without padding. JoeyNMT cuts
+its batches as the order has them. So do the ways called `unsorted`, which show what batches of similar length give.
+JoeyNMT has 14.6 million weights, in a network that differs from RNNsearch in its last layers, and torch 2.13, the
+newest that it runs with.
 """
 
 import os
@@ -16,14 +17,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dltk import recipe
 from dltk.data.pack import Settings
 from dltk.data.prepare import SETS, Origin
+from dltk.data.shards.sets import read_set
+from dltk.run.claim import Claim
 from tests.benchmarks import peers, translators
+from tests.claims.record import results
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 PEER = ["joeynmt==2.3.0", "torch==2.13.0", "sentencepiece==0.2.0", "importlib_metadata", "setuptools<81"]
 ROUNDS, SECONDS = 5, 2
+LESS = 0.5  # BLEU that ours may be below JoeyNMT's
 TRAINED = ("rnnsearch", "rnnsearch_unsorted", "rnnsearch_16", "rnnsearch_16_unsorted", "joeynmt")
 Rounds = list[dict[str, float]]
 
@@ -40,14 +46,20 @@ def root(pytestconfig: pytest.Config) -> Path:
     return root
 
 
+def joeynmt(config: pytest.Config) -> Path:
+    """Its environment's Python, which is kept where PEERS says, or with pytest's things."""
+    place = Path(os.environ.get("PEERS") or config.cache.mkdir("peers"))
+    return peers.environment(place / "joeynmt", PEER)
+
+
 @pytest.fixture(scope="module")
 def turns(root: Path, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[peers.Turns]:
-    """All ways in processes of their own; JoeyNMT's environment is kept where PEERS says, or with pytest's things."""
-    place = Path(os.environ.get("PEERS") or pytestconfig.cache.mkdir("peers"))
-    joeynmt = str(peers.environment(place / "joeynmt", PEER))
+    """All ways in processes of their own."""
+    theirs = str(joeynmt(pytestconfig))
     commands = {
-        name: [joeynmt if name == "joeynmt" else sys.executable, translators.__file__, name, str(root)]
+        name: [theirs if name == "joeynmt" else sys.executable, translators.__file__, name, str(root)]
         for name in translators.WAYS
+        if name != "joeynmt_small"
     }
     with peers.Turns(commands, tmp_path_factory.mktemp("errors")) as turns:
         yield turns
@@ -105,3 +117,16 @@ def test_beam_search(turns: peers.Turns) -> None:
     found = rounds(turns, ("rnnsearch", "rnnsearch_16", "joeynmt"), "beam")
     told(found, "joeynmt", "rows and steps")
     require(found, "rnnsearch", "joeynmt", 3.0)
+
+
+@pytest.mark.timeout(4 * 3600)
+def test_bleu(root: Path, pytestconfig: pytest.Config, tmp_path: Path) -> None:
+    """JoeyNMT learns from the recipe's batches, as wide as it, and is beside what was recorded of the recipe."""
+    ours = results()[translators.RECIPE]
+    claim = Claim(**recipe.load(translators.RECIPE, check_model=False)["claim"])
+    assert claim.data == read_set(root / translators.SET).about["sha256"], "the pairs are not those that were recorded"
+    command = [str(joeynmt(pytestconfig)), translators.__file__, "joeynmt_small", str(root)]
+    with peers.Turns({"joeynmt": command}, tmp_path) as turns:
+        theirs = turns.ask("joeynmt", f"learn {translators.EPOCHS}")
+    print(f"\nBLEU of the test part: ours {ours['mean']:.2f} over {len(ours['values'])} seeds, JoeyNMT's {theirs:.2f}")
+    assert ours["mean"] >= theirs - LESS

@@ -5,6 +5,7 @@ It answers a question on each line of its input by a number:
 - `train SECONDS`: target tokens a second while it trains so long, padding not counted, loading included;
 - `beam SECONDS`: rows and steps a second of a beam of width 5 (of each sentence five rows), none of which ends before
   the others;
+- `learn EPOCHS`: BLEU of the test part by a beam of width 5, after so much training (JoeyNMT only);
 - `flops 0`: operations of a forward and a backward pass for each target token;
 - `products 32`, `products 16`: operations a second of large matrix products in so many bits.
 
@@ -13,6 +14,7 @@ It runs in JoeyNMT's environment too, so each way imports what it needs. ROOT ho
 thread, and a second is one of the process's own, so that other work on the machine counts for less.
 """
 
+import json
 import os
 import sys
 import time
@@ -21,10 +23,13 @@ from pathlib import Path
 from typing import Any
 
 SET, PIECES = "debian_descriptions", "pieces"
+SPACE = "\u2581"  # with which a piece begins a word
 PAD, BOS, FIRST = 0, 2, 4  # of our tokens: padding, begin of a sentence, the first that is none of the special ones
 SENTENCES, WIDTH, STEPS = 16, 5, 30  # of a beam search
 COUNTED = 8  # batches of which operations are counted
 EMBEDDING, UNITS = 256, 512  # where speed is compared; the recipes are half as wide, so that they train in minutes
+EPOCHS = 3  # of a training that ends in a BLEU
+SMALL = (128, 256)  # the recipes
 RECIPE = "rnnsearch_debian_enfr"
 ATTENTION = (f"model.embedding_size={EMBEDDING}", f"model.hidden_size={UNITS}")
 ATTENTION += (f"model.alignment_size={UNITS}", f"model.maxout_size={EMBEDDING}")
@@ -222,15 +227,17 @@ class JoeyNMT:
         from joeynmt.training import TrainManager
 
         (root / PIECES / "model").mkdir(exist_ok=True)
-        args = parse_global_args(self.settings(root / PIECES, embedding, units), rank=0, mode="train")
-        self.model, train, self.val, _ = prepare(args, rank=0, mode="train")
+        self.args = args = parse_global_args(self.settings(root / PIECES, embedding, units), rank=0, mode="train")
+        self.pieces = root / PIECES
+        self.model, train, self.val, self.test = prepare(args, rank=0, mode="train")
         self.manager = TrainManager(
             rank=0, model=self.model, model_dir=args.model_dir, device=args.device, n_gpu=args.n_gpu,
             num_workers=0, autocast=args.autocast, seed=args.seed, train_args=args.train, dev_args=args.test,
         )  # fmt: skip
         indices = {"eos_index": self.model.eos_index, "pad_index": self.model.pad_index}
         chosen = {"batch_size": args.train.batch_size, "batch_type": "token", "shuffle": True, "seed": args.seed}
-        self.batches = forever(train.make_iter(**chosen, **indices, device=args.device))
+        self.epoch = train.make_iter(**chosen, **indices, device=args.device)
+        self.batches = forever(self.epoch)
         first = {"batch_size": SENTENCES, "batch_type": "sentence", "shuffle": False, "seed": 0}
         self.beginning = next(iter(self.val.make_iter(**first, **indices, device=args.device)))
 
@@ -256,6 +263,7 @@ class JoeyNMT:
             "data": {
                 "train": str(pieces / "train"),
                 "dev": str(pieces / "val"),
+                "test": str(pieces / "test"),
                 "dataset_type": "plain",
                 **sides,
                 "special_symbols": {**marks, **ids},
@@ -294,12 +302,37 @@ class JoeyNMT:
 
     def step(self) -> int:
         """Train on a batch, as its `train_and_validate` does; the batch's target tokens."""
-        batch = next(self.batches)
+        return self.learnt(next(self.batches))
+
+    def learnt(self, batch: Any) -> int:
+        """Train on a batch; its target tokens."""
         self.manager._train_step(batch)
         self.manager.clip_grad_fun(parameters=self.model.parameters())
         self.manager.optimizer.step()
         self.model.zero_grad()
         return int(batch.ntokens)
+
+    def learn(self, epochs: float) -> float:
+        """BLEU of the test part after so many epochs of a new network, in our batches and their order."""
+        import sacrebleu
+        import torch
+        from joeynmt.prediction import predict
+
+        for epoch in range(int(epochs)):
+            self.manager.scheduler.step(epoch=epoch + 1)
+            self.model.train()
+            self.model.zero_grad()
+            numbers = json.loads((self.pieces / f"epoch-{epoch}.json").read_text())
+            for batch in torch.utils.data.DataLoader(
+                self.epoch.dataset, batch_sampler=numbers, collate_fn=self.epoch.collate_fn
+            ):
+                self.learnt(batch)
+        how = {"device": self.args.device, "n_gpu": 0, "args": self.args.test, "autocast": self.args.autocast}
+        lines = predict(self.model, self.test, **how)[2]
+        texts = [line.replace(" ", "").replace(SPACE, " ").strip() for line in lines]
+        (self.pieces / "test.joeynmt").write_text("".join(f"{text}\n" for text in texts))
+        references = (self.pieces / "test.reference").read_text().splitlines()
+        return float(sacrebleu.corpus_bleu(texts, [references]).score)
 
     def beam(self, seconds: float) -> float:
         """Rows and steps a second."""
@@ -319,21 +352,33 @@ class JoeyNMT:
 
 
 def write_pieces(root: Path) -> None:
-    """Write pairs as lines of pieces, and the pieces, for JoeyNMT; sources of `val` are those that ours decodes."""
+    """Write pairs as lines of pieces, the pieces, and epochs of batches of lines, for JoeyNMT.
+
+    Sources of `val` are those that ours decodes where its speed is measured.
+    """
+    import numpy as np
+
     from dltk import recipe
     from dltk.assemble import build_data
 
     data = build_data(recipe.load(RECIPE, f"data_dir={root}", "data.workers=0").settings)
-    train, val = data.part("train"), data.part("val")
+    train, val, test = data.part("train"), data.part("val"), data.part("test")
     (root / PIECES).mkdir(exist_ok=True)
     decoded = [{"source": row, "target": row} for row in of_one_length(val)]
     for language, side, vocabulary in zip(("en", "fr"), ("source", "target"), train.vocabularies, strict=True):
         names = [vocabulary._processor.id_to_piece(number) for number in range(len(vocabulary))]
         (root / PIECES / f"vocabulary.{language}").write_text("\n".join(names[FIRST:]) + "\n")
-        for name, part in (("train", train), ("val", decoded)):
+        for name, part in (("train", train), ("val", decoded), ("test", test)):
             chosen = range(len(part))
             lines = (" ".join(names[token] for token in part[number][side][:-1].tolist()) for number in chosen)
             (root / PIECES / f"{name}.{language}").write_text("".join(f"{line}\n" for line in lines))
+    plan = data.plan
+    for epoch in range(EPOCHS):
+        places = (np.arange(*plan.bounds(epoch, step)) for step in range(plan.steps(epoch)))
+        batches = [plan.samples(epoch, one).tolist() for one in places]
+        (root / PIECES / f"epoch-{epoch}.json").write_text(json.dumps(batches))
+    references = (test[number]["reference"] for number in range(len(test)))
+    (root / PIECES / "test.reference").write_text("".join(f"{text}\n" for text in references))
 
 
 WAYS = {
@@ -344,6 +389,7 @@ WAYS = {
     "seq2seq": lambda root: Ours(root, *PLAIN),
     "bare_lstm": Bare,
     "joeynmt": JoeyNMT,
+    "joeynmt_small": lambda root: JoeyNMT(root, *SMALL),
 }
 
 
