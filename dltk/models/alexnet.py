@@ -15,7 +15,8 @@ Where the paper is silent:
   224 get a border of 2 pixels here, which gives the 55 x 55 of figure 2.
 - The normalisation's sum runs over neighbouring maps, up to the last of the layer. Between the halves that would take
   talk of the GPUs, which figure 2 does not show: `response: halves` cuts the window off there. It concerns two maps on
-  each side. Trained on two devices (`launch.tensor_plan: groups`), the network of `whole` talks there. The sum is weighed by alpha = 1e-4 as printed; the released code divides it by n first: `alpha: 2.0e-5`.
+  each side. On two devices (`launch.tensor_plan: groups`) the network of `whole` talks there. The sum is weighed by
+  alpha = 1e-4 as printed; the released code divides it by n first: `alpha: 2.0e-5`.
 - Nothing is said of the border of layers 2 to 5: 2 pixels and 1 keep the size, as figure 2 shows.
 
 Departs from the paper: kept units are scaled up while training instead of outputs halved at test time, which has the
