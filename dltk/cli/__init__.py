@@ -1,5 +1,6 @@
 """The `dltk` command. Each file here holds a group of commands and imports what is heavy where it is used."""
 
+import gc
 import sys
 from typing import NoReturn
 
@@ -78,7 +79,10 @@ def _options(
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run one command line and leave with its exit code."""
-    sys.exit(run(arguments))
+    code = run(arguments)
+    # Python's last look for cycles, among all that torch and Lightning have made, would take more than a second.
+    gc.freeze()
+    sys.exit(code)
 
 
 def run(arguments: list[str] | None = None) -> int:

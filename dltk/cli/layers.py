@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from dltk import catalogue
 from dltk.errors import RecipeError
@@ -15,6 +16,7 @@ from dltk.recipe import complaint, constructor_of
 from dltk.recipe.network import without_values
 
 SMALL = 20_000_000  # parameters
+LENGTHS = ({"s": 5, "t": 7}, {"s": 6, "t": 9})  # steps of a source and of a sequence, in two passes
 
 
 @dataclass
@@ -25,8 +27,8 @@ class Layer:
     kind: str
     parameters: int  # trainable, its own
     paper: str = ""  # what the paper calls it, from the comment beside it
-    output: list[int] | None = None  # shape without the batch; None where it is not reached
-    calls: int = 0
+    output: list[int | str] | None = None  # shape without the batch, lengths by letters; None where it is not reached
+    calls: int | str = 0
 
 
 def make_model(architecture: str, settings: Mapping[str, Any]) -> nn.Module:
@@ -56,31 +58,66 @@ def count(model: nn.Module) -> int:
 
 
 def trace(model: nn.Module, image: Sequence[int] | None) -> list[Layer]:
-    """The layers in the order in which one image passes them; those of training alone behind, then the rest.
+    """The layers in the order in which a sample passes them; those of training alone behind, then the rest.
+
+    Of a sequence, steps are `t`, those of the text that it translates `s`. A full layer whose weights are read without
+    calling it, as torch's quick recurrent functions do, has the width of one step.
 
     Args:
         model: on any device; one on the meta device gets memory here, without values.
-        image: channels, rows and columns of an image; None: nothing is run, and the outputs stay unknown.
+        image: channels, rows and columns of an image; None: it reads sequences, or the outputs stay unknown.
     """
+    first, *second = _examples(model, image) or [()]
+    if any(parameter.is_meta for parameter in model.parameters()) and first:
+        # Running there imports the compiler for certain; memory that nobody writes costs nothing.
+        model.to_empty(device="cpu")
+    order = _traced(model, first)
+    for others in [_traced(model, inputs) for inputs in second]:
+        for layer, other in zip(order, others, strict=True):
+            layer.calls = _length(layer.calls, other.calls)
+            if layer.output and other.output:
+                layer.output = [_length(*sizes) for sizes in zip(layer.output, other.output, strict=True)]
+    return order
+
+
+def _examples(model: nn.Module, image: Sequence[int] | None) -> list[tuple[Tensor, ...]]:
+    """What a network can be called with: an image, or sequences of one length and of another."""
+    if image is not None:
+        return [(torch.zeros(2, *image),)]
+    names, size = list(inspect.signature(model.forward).parameters), getattr(model, "input_size", None)
+    if names[:2] == ["source", "words"]:
+        return [tuple(torch.ones(2, many[name], dtype=torch.long) for name in ("s", "t")) for many in LENGTHS]
+    return [(torch.zeros(2, many["t"], size),) for many in LENGTHS] if names[0] == "inputs" and size else []
+
+
+def _length(one: int | str, other: int | str) -> int | str:
+    """A number that is the same in both passes, else the letter of what decides it."""
+    letters = (letter for letter in LENGTHS[0] if (one, other) == tuple(many[letter] for many in LENGTHS))
+    return one if one == other else next(letters, "?")
+
+
+def _traced(model: nn.Module, inputs: tuple[Tensor, ...]) -> list[Layer]:
+    """The layers as `trace` gives them, from one call; without inputs in the order in which they were made."""
     labels = paper_names(model)
     found = {
         module: Layer(name, type(module).__name__, parameters, labels.get(name, ""))
         for name, module, parameters in _own(model)
     }
     order: list[Layer] = []
-    if image is not None:
-        if any(parameter.is_meta for parameter in model.parameters()):
-            # Running there imports the compiler for certain; memory that nobody writes costs nothing.
-            model.to_empty(device="cpu")
-        order += _passed(model.eval(), found, image)
+    if inputs:
+        order += _passed(model.eval(), found, inputs)
         left = {module: layer for module, layer in found.items() if layer.parameters and not layer.calls}
-        order += _passed(model.train(), left, image) if left else []
+        order += _passed(model.train(), left, inputs) if left else []
         model.eval()
-    return order + [layer for layer in found.values() if not layer.calls and layer.parameters]
+    rest = {module: layer for module, layer in found.items() if not layer.calls and layer.parameters}
+    for module, layer in rest.items():
+        if isinstance(module, nn.Linear) and inputs and inputs[0].ndim < 4:
+            layer.output = [module.out_features]
+    return order + list(rest.values())
 
 
-def _passed(model: nn.Module, watched: Mapping[nn.Module, Layer], image: Sequence[int]) -> list[Layer]:
-    """Those of the layers that one image passes, in its order."""
+def _passed(model: nn.Module, watched: Mapping[nn.Module, Layer], inputs: tuple[Tensor, ...]) -> list[Layer]:
+    """Those of the layers that a sample passes, in its order."""
     order: list[Layer] = []
 
     def reached(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -88,12 +125,12 @@ def _passed(model: nn.Module, watched: Mapping[nn.Module, Layer], image: Sequenc
         if not layer.calls:
             layer.output = _shape(output)
             order.append(layer)
-        layer.calls += 1
+        layer.calls = int(layer.calls) + 1
 
     handles = [module.register_forward_hook(reached) for module in watched]
     try:
         with torch.no_grad():
-            model(torch.zeros(2, *image, device=next(model.parameters(), torch.empty(0)).device))
+            model(*(each.to(next(model.parameters(), each).device) for each in inputs))
     except (RuntimeError, NotImplementedError, ValueError):
         pass  # what does not run without data (a machine that is not fitted yet) keeps unknown outputs
     finally:
@@ -120,8 +157,10 @@ def _own(model: nn.Module) -> Iterator[tuple[str, nn.Module, int]]:
             yield name or type(module).__name__, module, sum(p.numel() for p in parameters)
 
 
-def _shape(output: Any) -> list[int] | None:
+def _shape(output: Any) -> list[int | str] | None:
     first = output[0] if isinstance(output, tuple | list) and output else output
+    if isinstance(first, PackedSequence):
+        first, _ = pad_packed_sequence(first, batch_first=True)
     return list(first.shape[1:]) if isinstance(first, Tensor) else None
 
 
@@ -136,6 +175,6 @@ def paper_names(model: nn.Module) -> dict[str, str]:
         code, _, remark = line.partition("  # ")
         names = re.findall(r"self\.(\w+)\(", code)
         label = remark.partition("(b")[0].strip(" :,")
-        if names and label:
+        if names and label and label != "each" and not re.search(r"\(.*,", label):  # which would be another shape
             labels.setdefault(names[-1], label)
     return labels

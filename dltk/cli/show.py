@@ -247,7 +247,8 @@ def _show_model(architecture: str, settings: dict[str, Any], as_json: bool, imag
     named = any(layer.paper for layer in found)
     rows = [
         (
-            layer.name + (f" ×{layer.calls}" if layer.calls > 1 else ""), *([layer.paper] if named else []), layer.kind,
+            layer.name + (f" ×{layer.calls}" if layer.calls not in (0, 1) else ""),
+            *([layer.paper] if named else []), layer.kind,
             " × ".join(map(str, layer.output)) if layer.output else "?", f"{layer.parameters:,}",
         )
         for layer in found

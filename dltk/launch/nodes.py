@@ -22,6 +22,8 @@ from dltk.launch.processes import GRACE, LOOK, Alarm, Group, Left, free_port, ve
 from dltk.launch.rank import FINE, leave_with, say
 from dltk.run.atomic import read_object, replace_file, to_json
 from dltk.run.folder import RunFolder
+from dltk.run.lease import holder
+from dltk.run.ledger import clock_text
 from dltk.trainer.signals import Signals
 
 COMING = 600.0  # seconds that machines wait for one another, and for a shared disk to show what was written
@@ -103,7 +105,7 @@ def lead(
     Raises:
         DltkError: the user's mistake that one of them found, or one that does not come.
     """
-    group = Group(local, 0, node.count, node.job, node.address, free_port(node.address))
+    group = Group(local, 0, node.count, node.address, free_port(node.address))
     logs = folder.path / "logs"
     meeting = _Meeting(
         node.job, folder.token, accelerator, local, group.address, group.port, str(restart) if restart else None
@@ -139,11 +141,13 @@ def follow(path: Path, node: Node, signals: Signals) -> ExitCode:
         _tell(logs, node, {"gone": signals.received})
         return ExitCode.PREEMPTED
     if meeting is None:
-        say(f"{path}: the first of {node.count} machines left before the training began")
-        return ExitCode.DONE  # its own code is that of all
+        dead = _dead_leader(path, node.job)
+        what = f"died (last heartbeat {clock_text(dead)})" if dead else "left"
+        say(f"{path}: the first of {node.count} machines {what} before the training began")
+        return ExitCode.CRASHED if dead else ExitCode.DONE  # where it left, its own code is that of all
     folder = RunFolder.open(path, token=meeting.token)
     alarm = Alarm(folder, node.job)
-    group = Group(meeting.local, node.number, node.count, node.job, meeting.address, meeting.port)
+    group = Group(meeting.local, node.number, node.count, meeting.address, meeting.port)
     _tell(logs, node, {"here": node.address})
     try:
         left = watched(folder, _command(path, meeting), meeting.accelerator, group, signals, alarm)
@@ -160,17 +164,25 @@ def _command(path: Path, meeting: _Meeting) -> list[str]:
 
 
 def _meet(logs: Path, node: Node, signals: Signals) -> _Meeting | None:
-    """What the leader tells; None when it has left, or this machine is told to leave before."""
+    """What the leader tells; None when it has left or died, or this machine is told to leave before."""
     deadline = time.monotonic() + COMING
     while time.monotonic() < deadline and signals.received is None:
         said = read_object(logs / "meeting.json")
         if said and said.get("job") == node.job:
             return None if said.get("over") else _Meeting(**said)
+        if _dead_leader(logs.parent, node.job):
+            return None
         time.sleep(LOOK / 2)
     if signals.received is not None:
         return None
     what = f"no word of the first of {node.count} machines within {COMING:.0f} s"
     raise LaunchError(logs.parent, "", what, "Look into its log, and whether all machines see the same folder.")
+
+
+def _dead_leader(path: Path, job: str) -> float | None:
+    """The last heartbeat of an attempt's leader (seconds since 1970), which died while it held the run's lease."""
+    record = holder(path / "LEASE")
+    return record["heartbeat"] if record and record.get("job") == job and not record["alive"] else None
 
 
 def _gathered(logs: Path, node: Node, signals: Signals) -> tuple[ExitCode, str] | None:

@@ -30,7 +30,6 @@ class Group:
     local: int  # processes of each machine
     node: int = 0  # number of this machine
     nodes: int = 1  # machines
-    job: str = ""  # what tells this attempt from every other, where several machines take part in it
     address: str = "127.0.0.1"  # of the first machine
     port: int = 0  # where the processes meet there
 

@@ -5,6 +5,7 @@ is what the launcher starts once for each process when there are several. How it
 folder: exit codes alone tell no cause, and what a process prints is lost among what the others print.
 """
 
+import gc
 import os
 import sys
 import threading
@@ -185,6 +186,7 @@ def serve(path: Path, work: Work) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(end.code)
+    gc.freeze()  # the last look for cycles takes a second
     return end.code
 
 

@@ -15,7 +15,8 @@ Where the paper is silent:
   224 get a border of 2 pixels here, which gives the 55 x 55 of figure 2.
 - The normalisation's sum runs over neighbouring maps, up to the last of the layer. Between the halves that would take
   talk of the GPUs, which figure 2 does not show: `response: halves` cuts the window off there. It concerns two maps on
-  each side. The sum is weighed by alpha = 1e-4 as printed; the released code divides it by n first: `alpha: 2.0e-5`.
+  each side. On two devices (`launch.tensor_plan: groups`) the network of `whole` talks there. The sum is weighed by
+  alpha = 1e-4 as printed; the released code divides it by n first: `alpha: 2.0e-5`.
 - Nothing is said of the border of layers 2 to 5: 2 pixels and 1 keep the size, as figure 2 shows.
 
 Departs from the paper: kept units are scaled up while training instead of outputs halved at test time, which has the
@@ -122,6 +123,21 @@ class AlexNet(nn.Module):
     def tensor_plan(self) -> dict[str, str]:
         """Layers that several devices may share, and whether a device reads all units of the one before, or its own."""
         return dict.fromkeys(("fc6", "fc7", "fc8"), "all")
+
+    def group_plan(self) -> dict[str, str]:
+        """As `tensor_plan`, of all layers: figure 2, where each device has a part of the maps of every layer.
+
+        Devices meet at layer 3 and in the full layers; at the normalisations too, unless `response` is `halves`.
+        """
+        own = "own" if self.conv2.groups > 1 else "all"
+        plan = {"conv1": "all", "norm1": "", "conv2": own, "norm2": "", "conv3": "all", "conv4": own, "conv5": own}
+        for name in ("norm1", "norm2"):
+            norm = self.get_submodule(name)
+            if isinstance(norm, ResponseNormalisation):
+                plan[name] = "own" if norm.groups > 1 else "all"
+            else:
+                del plan[name]
+        return plan | self.tensor_plan()
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (b, *image) to class scores (b, k)."""

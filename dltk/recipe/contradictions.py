@@ -57,7 +57,10 @@ OPTIMIZER = {
     **{"rho": SHARE, "beta1": SHARE, "beta2": SHARE},
 }
 
-DDP_ONLY = {"tensor": 1, "bucket_mb": None, "compression": "none", "static_graph": False}  # and what says nothing
+DDP_ONLY = {  # and what says nothing
+    **{"tensor": 1, "tensor_plan": "wide"},
+    **{"bucket_mb": None, "compression": "none", "static_graph": False},
+}
 
 
 def contradictions(draft: Draft, settings: Mapping[str, Any]) -> None:
@@ -227,6 +230,9 @@ def _strategy(draft: Draft, settings: Mapping[str, Any]) -> None:
 def _tensor(draft: Draft, launch: Mapping[str, Any], train: Mapping[str, Any]) -> None:
     """Processes that share layers are whole groups, and nothing else hides what passes between them."""
     sharing, devices, nodes = (launch[key] for key in ("tensor", "devices", "nodes"))
+    if sharing == 1 and launch["tensor_plan"] == "groups":
+        what = "groups given, and one process (launch.tensor 1) shares nothing"
+        raise draft.error("launch.tensor_plan", what, "Set launch.tensor to the number of groups, or remove it.")
     if not isinstance(sharing, int) or sharing == 1:
         return
     if isinstance(devices, int) and isinstance(nodes, int) and devices * nodes > 1 and devices * nodes % sharing:

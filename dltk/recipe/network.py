@@ -12,7 +12,7 @@ from dltk.errors import RecipeError
 from dltk.optim import parameter_groups
 from dltk.recipe.check import complaint, constructor_of, first_line
 from dltk.recipe.draft import SELECTORS, Draft
-from dltk.trainer.strategies.tensor_plan import objections
+from dltk.trainer.strategies.tensor_plan import METHODS, objections
 
 
 def check_made(draft: Draft, settings: Mapping[str, Any]) -> list[str]:
@@ -114,9 +114,10 @@ def _send(draft: Draft, settings: Mapping[str, Any], model: nn.Module, shape: tu
 
 
 def _check_sharing(draft: Draft, settings: Mapping[str, Any], model: nn.Module) -> None:
-    """The network's wide layers can be shared by as many processes as the recipe says."""
-    sharing = settings["launch"]["tensor"]
-    for objection in objections(model, sharing) if isinstance(sharing, int) and sharing > 1 else ():
+    """The network's layers can be shared by as many processes as the recipe says."""
+    sharing, plan = settings["launch"]["tensor"], settings["launch"]["tensor_plan"]
+    known = isinstance(sharing, int) and plan in METHODS  # else they wait for the place's environment
+    for objection in objections(model, plan, sharing) if known and sharing > 1 else ():
         raise draft.error("launch.tensor", f"{sharing} given, and {objection}", "Set it to 1, or change the network.")
 
 

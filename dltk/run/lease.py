@@ -36,10 +36,11 @@ class Lease:
     Args:
         path: the lease file.
         note: called with one line when a dead holder's lease is taken over.
+        job: of the attempt, by which the other machines that take part in it know the holder.
     """
 
-    def __init__(self, path: Path, note: Callable[[str], None] | None = None) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path, note: Callable[[str], None] | None = None, job: str = "") -> None:
+        self.path, self.job = Path(path), job
         self.previous: dict[str, Any] | None = None  # the dead holder's record, with its last `heartbeat`
         self._note = note
         self._token = secrets.token_hex(8)
@@ -97,6 +98,7 @@ class Lease:
                 "started": clock_text(self._started),
                 "heartbeat": time.time(),
                 "token": self._token,
+                **({"job": self.job} if self.job else {}),
             }
         )
 

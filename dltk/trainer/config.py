@@ -80,7 +80,8 @@ class LaunchConfig:
     nodes: int = 1  # machines that train together; a job has as many
     devices: int | Literal["auto"] = "auto"  # processes on each machine; auto: all CUDA devices, or one CPU process
     strategy: Literal["auto", "ddp", "fsdp2", "deepspeed-1", "deepspeed-2", "deepspeed-3"] = "auto"  # auto: ddp
-    tensor: int = 1  # ddp: processes that share the wide layers (tensor_plan), each with a part of their units
+    tensor: int = 1  # ddp: processes that share layers (tensor_plan), each with a part of their units
+    tensor_plan: Literal["wide", "groups"] = "wide"  # ddp: they share the wide layers, or convolutions in groups too
     bucket_mb: float | None = None  # ddp: size of the buckets in which gradients are sent; default: torch's, 25
     compression: Literal["none", "bf16"] = "none"  # ddp: send gradients rounded to bf16, half as much; not the same sum
     static_graph: bool = False  # ddp: every step uses the same layers, as often; lets checkpointed layers be used twice

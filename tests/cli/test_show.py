@@ -21,6 +21,8 @@ def test_show_model_json_has_the_stable_form(dltk: Command) -> None:
 @pytest.mark.parametrize("name", catalogue.MODELS)
 def test_layers_sum_to_the_network(name: str, dltk: Command) -> None:
     shown = dltk("show", name, "--json").json
+    if catalogue.MODELS[name].task != "fit":
+        assert all(layer["output"] for layer in shown["layers"])
     assert sum(layer["parameters"] for layer in shown["layers"]) == shown["parameters"]
     assert shown["parameters"] == catalogue.MODELS[name].parameters
 
@@ -42,6 +44,23 @@ def test_shared_layers_and_layers_not_reached() -> None:
     assert found["tied"].parameters == 4  # its bias; the weight is counted where it stands first
     assert (found["unused"].output, found["unused"].parameters) == (None, 10)
     assert list(found) == ["first", "tied", "unused"]
+
+
+def test_lengths_of_sequences_are_letters() -> None:
+    sizes = {"hidden_size": 7, "embedding_size": 5, "source_vocab_size": 9, "target_vocab_size": 11}  # as lengths tried
+    words = layers.make_model("rnnsearch", {**sizes, "maxout_size": 6, "alignment_size": 7})
+    found = {layer.name: (layer.output, layer.calls) for layer in layers.trace(words, None)}
+    assert found["source_embedding"] == (["s", 5], 1)
+    assert found["keys"] == (["s", 7], 1)
+    assert found["output"] == (["t", 11], 1)
+    assert found["decoder.gates"] == ([14], 0), "read without being called: the width of a step"
+    packed = layers.make_model("seq2seq", {**sizes, "num_layers": 2})
+    assert [layer.output for layer in layers.trace(packed, None)] == [["s", 5], ["s", 7], ["t", 5], ["t", 7], ["t", 11]]
+    stepped = layers.trace(layers.make_model("lstm1997", {}), None)
+    assert [(layer.name, layer.output, layer.calls) for layer in stepped] == [
+        ("inputs", ["t", 8], 1), ("recurrent", [8], "t"), ("output", ["t", 1], 1),
+    ]  # fmt: skip
+    assert {layer.paper for layer in layers.trace(packed, None)} == {""}
 
 
 def test_a_large_network_takes_no_memory() -> None:

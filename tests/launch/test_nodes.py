@@ -1,6 +1,11 @@
 """Several machines of several processes each, started on this one as a cluster's job would start them."""
 
+import contextlib
+import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -66,6 +71,33 @@ def test_nobody_waits_for_a_first_machine_that_has_left(folder: RunFolder, capsy
         raise ZeroDivisionError
     assert nodes.follow(folder.path, machine(1), Signals()) is ExitCode.DONE
     assert "the first of 3 machines left before the training began" in capsys.readouterr().err
+
+
+def test_nobody_waits_for_a_first_machine_that_has_died(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "import os, sys; from pathlib import Path; from dltk.run.lease import Lease\n"
+    text += "Lease(Path(sys.argv[1]), job='slurm 7.1').acquire(); os.kill(os.getpid(), 9)"
+    died = subprocess.run([sys.executable, "-c", text, folder.path / "LEASE"], check=False)
+    assert died.returncode == -signal.SIGKILL
+    began = time.monotonic()
+    assert nodes.follow(folder.path, machine(1), Signals()) is ExitCode.CRASHED
+    assert time.monotonic() - began < 15
+    said = capsys.readouterr().err
+    assert "the first of 3 machines died (last heartbeat 2" in said
+    assert said.endswith(") before the training began\n")
+
+
+def test_a_first_machine_elsewhere_has_died_when_its_heart_stopped(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes, "COMING", 0.6)
+    with folder.lease(job="slurm 7.1") as lease:
+        record = {**json.loads(lease.path.read_text()), "host": "elsewhere"}
+    for job, silence, died in (("slurm 7.1", 61, True), ("slurm 7.1", 30, False), ("slurm 7.0", 61, False)):
+        then = time.time() - silence
+        lease.path.write_text(json.dumps({**record, "job": job, "heartbeat": then}))
+        os.utime(lease.path, (then, then))
+        with contextlib.nullcontext() if died else pytest.raises(LaunchError, match="no word of the first"):
+            assert nodes.follow(folder.path, machine(1), Signals()) is ExitCode.CRASHED
 
 
 def test_what_an_earlier_attempt_left_means_nothing(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,8 @@ class Fault:
 KILLED = ("KillAt", "signal SIGKILL")
 RAISED = ("Raise", "ZeroDivisionError: the planted crash")
 EXHAUSTED = ("Exhaust", "DefaultCPUAllocator: can't allocate memory: you tried to allocate 1125899906842624 bytes")
-PLANS: dict[str, list[tuple[tuple[str, str], int]]] = {  # what happens to which rank, one after the other
+Plan = list[tuple[tuple[str, str], int]]
+PLANS: dict[str, Plan] = {  # what happens to which rank, one after the other
     "ddp": [(KILLED, 0), (KILLED, 1), (KILLED, 2), (KILLED, 3), (RAISED, 2), (EXHAUSTED, 0)],
     "fsdp2": [(KILLED, 0), (EXHAUSTED, 3)],
     "deepspeed-1": [(KILLED, 3), (RAISED, 0)],
@@ -54,22 +55,30 @@ PLANS: dict[str, list[tuple[tuple[str, str], int]]] = {  # what happens to which
 }
 
 
-def planned(strategy: str) -> list[Fault]:
-    """The strategy's faults, at random steps, each later than the one before."""
-    drawn = random.Random(f"2015 {strategy}")
-    steps = sorted(drawn.sample(range(3, STEPS - 2), len(PLANS[strategy])))
-    return [Fault(name, rank, step, said) for ((name, said), rank), step in zip(PLANS[strategy], steps, strict=True)]
-
-
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("strategy", PLANS)
 def test_one_of_four_processes_fails(workshop: Workshop, strategy: str) -> None:
-    faults, name, marks = planned(strategy), f"fails-{strategy}", workshop.marks(f"fails-{strategy}")
+    _fail_and_go_on(workshop, f"fails-{strategy}", strategy, PLANS[strategy])
+
+
+@pytest.mark.cluster
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("strategy", PLANS)
+def test_each_of_four_processes_is_killed(workshop: Workshop, strategy: str) -> None:
+    _fail_and_go_on(workshop, f"killed-{strategy}", strategy, [(KILLED, rank) for rank in range(4)])
+
+
+def _fail_and_go_on(workshop: Workshop, name: str, strategy: str, plan: Plan) -> None:
+    """Train with one fault after the other, each at a random step later than the one before, and to the end."""
+    steps = sorted(random.Random(f"2015 {name}").sample(range(3, STEPS - 2), len(plan)))
+    faults = [Fault(kind, rank, step, said) for ((kind, said), rank), step in zip(plan, steps, strict=True)]
+    marks = workshop.marks(name)
     callbacks = [f"{{name: 'faults:Known', marks: '{marks}'}}", *(fault.callback(marks) for fault in faults)]
     place = (*PLAIN, f"launch.strategy={strategy}")
     arguments = ("train", "small.yaml", f"run={name}", *place, f"train.callbacks=[{', '.join(callbacks)}]")
-    whole, run = workshop.train(f"whole-{strategy}", *place), RunFolder(workshop.run(name))
+    whole, run = workshop.train(f"whole-{name}", *place), RunFolder(workshop.run(name))
     for number, fault in enumerate(faults, start=1):
         said = workshop.dltk(*arguments, expect=1)
         first = next(line for line in said.err.splitlines() if " failed: " in line)
@@ -77,7 +86,9 @@ def test_one_of_four_processes_fails(workshop: Workshop, strategy: str) -> None:
         assert fault.said in first
         before = said.err.split(first)[0]
         assert "Traceback" not in before, "the cause, before what it caused"
-        assert said.ended - fault.struck(marks) < NOTICED
+        seconds = said.ended - fault.struck(marks)
+        print(f"{strategy}: {fault.name} of rank {fault.rank} at step {fault.step}: all had left {seconds:.1f} s later")
+        assert seconds < NOTICED
         attempts = run.ledger.attempts()
         assert len(attempts) == number
         assert attempts[-1]["reason"] in first

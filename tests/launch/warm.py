@@ -4,6 +4,7 @@ Each command is then a process like any other, with a session, signals, an exit 
 reads one JSON object a line, answers with the process's number, and writes the exit code to the file named.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -111,3 +112,4 @@ if __name__ == "__main__":  # a command's data workers import this file too
         if not request["cold_ranks"]:
             processes._start = ForkedRank
         main(request["arguments"])
+    gc.freeze()  # the last look for cycles takes seconds

@@ -317,6 +317,11 @@ def test_a_value_that_is_not_plain(toy: Path) -> None:
             "override 'launch.tensor=2': 2 given, which is a way of DDP's, beside launch.strategy fsdp2. "
             "Remove it, or set launch.strategy to ddp.",
         ),
+        (
+            ["launch.tensor_plan=groups"],
+            "override 'launch.tensor_plan=groups': groups given, and one process (launch.tensor 1) shares nothing. "
+            "Set launch.tensor to the number of groups, or remove it.",
+        ),
         (["train.epochs=null"], "r.yaml:6: train: it says neither epochs nor steps. Add one of them."),
     ],
 )

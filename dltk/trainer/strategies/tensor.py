@@ -5,6 +5,10 @@ data parallel, for they have few weights and many activations, and full layers a
 the other way round. Every process has its own samples, as under every strategy; a shared layer takes those of its group
 together (section 4, scheme a), and each device computes some of its units. Masks of dropout are of a device's own
 units, so that none must be the same on two. The groups among themselves are data parallel.
+
+The two GPUs of Krizhevsky, Sutskever, Hinton, NIPS (2012), section 3.2 and figure 2, are such a group whose shared
+layers are all that the network has (its `group_plan`). Each device reads its own samples and hands them on before the
+first layer, where the paper's GPUs both read all; from there on they meet where the plan says `all`.
 """
 
 import contextlib
@@ -22,10 +26,11 @@ from torch.optim import Adagrad, Optimizer
 
 from dltk.errors import LaunchError
 from dltk.layers.exchange import Group, gather_samples, gather_units, own_samples, own_units, sample_counts
+from dltk.layers.response_normalisation import ResponseNormalisation
 from dltk.tasks.shards import Shards
 from dltk.trainer.config import LaunchConfig
 from dltk.trainer.strategies.ddp import DataParallel
-from dltk.trainer.strategies.tensor_plan import objections, plan_of
+from dltk.trainer.strategies.tensor_plan import Plan, objections, plan_of
 from dltk.trainer.strategies.zero import ELEMENTWISE
 
 CUT = (*ELEMENTWISE, Adagrad)  # optimisers that move the units of a device without knowing the others'
@@ -93,10 +98,10 @@ class Units(Shards):
 
 
 class TensorParallel(DataParallel):
-    """DDP whose processes share the layers of the network's `tensor_plan`, in groups of `launch.tensor`.
+    """DDP whose processes share the layers of one of the network's plans, in groups of `launch.tensor`.
 
     Args:
-        launch: processes of a group; the rest is DDP's.
+        launch: processes of a group, and which plan; the rest is DDP's.
         backend: of the processes' group: gloo or nccl.
     """
 
@@ -105,15 +110,15 @@ class TensorParallel(DataParallel):
 
     def __init__(self, launch: LaunchConfig, backend: str) -> None:
         super().__init__(launch, backend)
-        self._sharing = launch.tensor
+        self._sharing, self._chosen = launch.tensor, launch.tensor_plan
         self._last_pass = True  # of a step
 
     def model_to_device(self) -> None:
         """Leave of the shared layers this process's units, then move the network."""
         task: Any = self.lightning_module
-        for objection in objections(task.model, self._sharing):
+        for objection in objections(task.model, self._chosen, self._sharing):
             raise AssertionError(objection)  # the recipe was checked
-        plan = plan_of(task.model) or {}
+        plan = plan_of(task.model, self._chosen) or {}
         self._scores: Any = next((task.model.get_submodule(n) for n, reads in plan.items() if reads == "scores"), None)
         if self._scores is not None and not task.splits_scores:
             what = f"{self._sharing} given, and {type(task).__name__} wants whole scores"
@@ -123,7 +128,7 @@ class TensorParallel(DataParallel):
         mesh = init_device_mesh(self.root_device.type, sizes, mesh_dim_names=("data", "tensor"))
         self._replicas = mesh.get_group("data")
         group = Group(mesh.get_group("tensor"), mesh.get_local_rank("tensor"), self._sharing)
-        self.shards = share(task.model, group)
+        self.shards = share(task.model, plan, group)
         super().model_to_device()
 
     def configure_ddp(self) -> None:
@@ -164,7 +169,8 @@ class TensorParallel(DataParallel):
         if not self._last_pass:
             return
         gradients = self.shards.gradients(self.shards.shared)
-        sums = [dist.all_reduce(gradient, group=self._replicas, async_op=True) for gradient in gradients]
+        several = self.world_size > self._sharing
+        sums = [dist.all_reduce(gradient, group=self._replicas, async_op=True) for gradient in gradients if several]
         for sent in sums:
             sent.wait()
         if gradients:
@@ -224,10 +230,8 @@ def _mapped(optimizer: Optimizer, state: Mapping[str, Any], change: Any) -> dict
     return {**state, "state": changed}
 
 
-def share(network: nn.Module, group: Group) -> Units:
+def share(network: nn.Module, plan: Plan, group: Group) -> Units:
     """Leave of the layers of a network's plan this process's units, and let each take what it reads from the group."""
-    plan = plan_of(network)
-    assert plan, "a plan without a layer"
     shared = []
     for name in plan:
         layer: Any = network.get_submodule(name)
@@ -242,6 +246,8 @@ def share(network: nn.Module, group: Group) -> Units:
             layer.out_channels //= group.size
             if plan[name] == "own":
                 layer.in_channels, layer.groups = layer.in_channels // group.size, layer.groups // group.size
+        elif isinstance(layer, ResponseNormalisation) and plan[name] == "own":
+            layer.groups //= group.size
     if "scores" not in plan.values():
         _connect(network, list(plan.items()), group)
     return Units(group, shared)
@@ -269,6 +275,6 @@ def _connect(network: nn.Module, plan: list[tuple[str, str]], group: Group) -> N
             layer.register_forward_pre_hook(begin)
         elif reads == "all":
             layer.register_forward_pre_hook(read_all)
-        if not list(layer.parameters()):
+        if not list(layer.parameters()) and reads == "all":
             layer.register_forward_hook(keep_own)
     network.get_submodule(plan[-1][0]).register_forward_hook(end)

@@ -2,6 +2,10 @@
 
 Rajbhandari et al., "ZeRO: Memory optimizations toward training trillion parameter models", SC 2020.
 
+Stage 3 gathers a layer's weights when it is called. Where the batch decides how often that is (a sentence's length),
+processes would wait for one another for ever: there the whole task is what DeepSpeed calls a leaf, whose weights are
+gathered once for a pass.
+
 DeepSpeed moves the weights and sends the gradients. Loss, precision, clipping and checkpoints stay dltk's: the weights
 have 32 bits at every stage, and an optimiser's state is gathered and cut here, for DeepSpeed's own files are pickles.
 """
@@ -168,6 +172,7 @@ class ZeroRedundancy(DDPStrategy):
         self.shards: Any = Shards()  # until DeepSpeed has the network
         self._engine: Any = None
         self._sends = True  # whether the next backward pass ends a step
+        self._at_once = False  # whether all weights are gathered for a pass, not those of a layer for its call
         self._linear = nn.functional.linear
         super().__init__(process_group_backend=backend)
 
@@ -185,10 +190,9 @@ class ZeroRedundancy(DDPStrategy):
         import deepspeed
 
         task: Any = self.lightning_module
-        if self.stage == 3 and not task.same_calls:
-            what = f"deepspeed-3 gathers weights at each call of a layer, and in {type(task).__name__} the"
-            what += " length of a batch's sentences decides how often one is called, so processes would wait for ever"
-            raise LaunchError("", "launch.strategy", what, "Choose fsdp2 or deepspeed-2.")
+        self._at_once = self.stage == 3 and not task.same_calls
+        if self._at_once:
+            deepspeed.utils.set_z3_leaf_module(task, True)
         super().setup_optimizers(trainer)
         optimizer = one_elementwise(self.optimizers, self.label)
         self._members = [list(group["params"]) for group in optimizer.param_groups]
@@ -215,12 +219,16 @@ class ZeroRedundancy(DDPStrategy):
 
     def _called(self, step: str, context: Any, *arguments: Any, **more: Any) -> Any:
         task: Any = self.lightning_module
+        # A leaf's gradients are sent when that of its own input is there. Autograd computes those of what came last
+        # first, so that of a number which comes before all else, and changes nothing, is there after the weights'.
+        first = torch.zeros((), device=self.root_device, requires_grad=self._at_once and step == "training_step")
 
-        def call(*given: Any, **named: Any) -> Any:
+        def call(first: Tensor, *given: Any, **named: Any) -> Any:
             with context():  # inside: DeepSpeed leaves the precision around it
-                return getattr(task, step)(*given, **named)
+                made = getattr(task, step)(*given, **named)
+                return made + 0.0 * first if first.requires_grad else made
 
-        return redirected(self._engine, task, call, *arguments, **more)
+        return redirected(self._engine, task, call, first, *arguments, **more)
 
     @contextlib.contextmanager
     def block_backward_sync(self) -> Iterator[None]:

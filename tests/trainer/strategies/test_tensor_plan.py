@@ -51,21 +51,28 @@ class Planned(nn.Module):
     ({"full": "rows"}, 2, "the tensor_plan of Planned says 'full: rows', no layer that reads all, own or scores"),
 ])  # fmt: skip
 def test_what_is_wrong_with_a_plan(plan: dict[str, str], devices: int, said: str) -> None:
-    assert list(objections(Planned(plan), devices)) == [said]
+    assert list(objections(Planned(plan), "wide", devices)) == [said]
 
 
 def test_what_is_right() -> None:
-    assert list(objections(Planned({"map": "all", "grouped": "own", "drop": "all", "full": "all"}), 2)) == []
+    assert list(objections(Planned({"map": "all", "grouped": "own", "drop": "all", "full": "all"}), "wide", 2)) == []
     with torch.device("meta"):
         for network in (AlexNet(), VGG11()):
-            assert list(objections(network, 8)) == []
+            assert list(objections(network, "wide", 8)) == []
         for words in (Seq2Seq(), RNNsearch()):
-            assert list(objections(words, 8)) == []
+            assert list(objections(words, "wide", 8)) == []
         sampled = "LargeVocabulary has no tensor_plan, which says what they share"
-        assert list(objections(LargeVocabulary(), 2)) == [sampled]
-        assert list(objections(VGG11(num_classes=10), 4)) == ["fc8 has 10 units, no multiple of 4"]
+        assert list(objections(LargeVocabulary(), "wide", 2)) == [sampled]
+        assert list(objections(VGG11(num_classes=10), "wide", 4)) == ["fc8 has 10 units, no multiple of 4"]
+        for network in (AlexNet(), AlexNet(response="halves"), AlexNet(response="none")):
+            assert list(objections(network, "groups", 2)) == []
+        assert list(objections(AlexNet(groups=1), "groups", 8)) == []
+        assert list(objections(AlexNet(response="halves"), "groups", 4)) == [
+            f"{name} has 2 groups, no multiple of 4" for name in ("norm1", "conv2", "norm2", "conv4", "conv5")
+        ]
+        assert list(objections(VGG11(), "groups", 2)) == ["VGG11 has no group_plan, which says what they share"]
         plain = MLP(num_classes=10, hidden_sizes=[4])
-        assert list(objections(plain, 2)) == ["MLP has no tensor_plan, which says what they share"]
+        assert list(objections(plain, "wide", 2)) == ["MLP has no tensor_plan, which says what they share"]
 
 
 def test_a_recipe_says_so_before_the_run() -> None:
@@ -76,3 +83,6 @@ def test_a_recipe_says_so_before_the_run() -> None:
         "Set it to 1, or change the network."
     )
     assert recipe.load("alexnet_rendered", "cluster/tensor.yaml").settings["launch"]["tensor"] == 2
+    assert recipe.load("alexnet_rendered", "cluster/groups.yaml").settings["launch"]["tensor_plan"] == "groups"
+    with pytest.raises(RecipeError, match="2 given, and VGG16 has no group_plan, which says what they share"):
+        recipe.load("vgg16_icons", "cluster/groups.yaml", "launch.devices=2")
