@@ -1,7 +1,6 @@
 """`dltk submit --on ray`: a run on a cluster of Ray, through its job server or from this process."""
 
 import contextlib
-import itertools
 import json
 import os
 import shutil
@@ -103,16 +102,15 @@ def hand_over(wanted: "Recipe", run: "RunFolder", workers: "Workers", address: s
     from dltk.launch.snapshot import snapshot
     from dltk.recipe.yaml12 import flow
 
-    jobs = run.path.absolute() / "jobs"
-    number = next(number for number in itertools.count(1) if not (jobs / str(number)).exists())
-    shipped = jobs / str(number) / "code"
+    folder = run.new_job()
+    shipped = folder / "code"
     code = snapshot(Path.cwd(), shipped, terminal.note)
     shipped.mkdir(parents=True, exist_ok=True)
     settings = tuple(f"{key}={flow(value)}" for key, value in changed.items())
     job = _job(wanted, run.path.absolute(), workers, tuple(code), shipped, settings)
-    (shipped.parent / "job.json").write_text(json.dumps({"address": address, **_asked(job)}, indent=2) + "\n")
+    (folder / "job.json").write_text(json.dumps({"address": address, **_asked(job)}, indent=2) + "\n")
     (run.path / "logs").mkdir(exist_ok=True)
-    name = ray_jobs.submit(address, job, f"dltk-{run.name.replace('/', '-')}-{number}-{os.urandom(2).hex()}")
+    name = ray_jobs.submit(address, job, f"dltk-{run.name.replace('/', '-')}-{folder.name}-{os.urandom(2).hex()}")
     run.note_job("ray", name, address)
     return name
 

@@ -134,9 +134,15 @@ def _taken_away(run: "RunFolder") -> bool:
 
     A job that runs and does not train yet, or not any more, reads no STOP file either.
     """
-    from dltk.launch import ray_jobs, slurm
+    from dltk.launch import detached, ray_jobs, slurm
 
     training = run.status == "running"
+    if detached.last_job(run) is not None:
+        if training or not detached.is_active(run):
+            return False
+        detached.interrupt(run)
+        terminal.say(f"{run.path}: its process was not training yet, and leaves")
+        return True
     if ray_jobs.last_job(run) is not None:
         if training or ray_jobs.state(run).get("JobState") not in ray_jobs.ACTIVE:
             return False

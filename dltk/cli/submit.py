@@ -1,7 +1,7 @@
-"""`dltk submit`, `status`, `logs`: runs on a cluster."""
+"""`dltk submit`, `status`, `logs`: runs on a cluster, or on this machine without the shell."""
 
 import importlib.util
-import itertools
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,13 +29,16 @@ ACTIVE = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "REQUE
     epilog="Examples:\n\ndltk submit lenet5_digits --on slurm --nodes 2 --dry-run\n\n"
     "dltk submit alexnet_imagenet2012 --on slurm --site cluster/mysite.yaml --nodes 4 --gpus-per-node 8 "
     "--time 24:00:00\n\ndltk submit alexnet_imagenet2012 --on ray --address http://head:8265 --workers 16 "
-    "--min-workers 8\n\ndltk submit runs/alexnet_imagenet2012/first --time 12:00:00",
+    "--min-workers 8\n\ndltk submit lenet5_digits --on here\n\n"
+    "dltk submit runs/alexnet_imagenet2012/first --time 12:00:00",
 )
 def submit(
     sources: list[str] = typer.Argument(
         metavar="RECIPE|RUN [OVERLAY…] [KEY=VALUE…]", help="As dltk train takes them; a run goes on in a new job."
     ),
-    on: str = typer.Option("slurm", metavar="slurm|ray", help="Which kind of cluster."),
+    on: str = typer.Option(
+        "slurm", metavar="slurm|ray|here", help="Where; here: this machine, also without the shell."
+    ),
     site: Path | None = typer.Option(None, help="An overlay that says how the cluster wants its jobs (section site)."),
     nodes: int | None = typer.Option(None, min=1, help="Machines (launch.nodes)."),
     gpus_per_node: int | None = typer.Option(None, min=1, help="CUDA devices of each (launch.devices)."),
@@ -53,7 +56,7 @@ def submit(
     workers: int | None = typer.Option(None, min=1, help="Ray: processes that train together, at most."),
     min_workers: int | None = typer.Option(None, min=1, help="Ray: and at least; more join when there is room."),
 ) -> int:
-    """Hand a run to a cluster, with a copy of the code as it is now."""
+    """Hand a run to a cluster, or start it detached on this machine, with a copy of the code as it is now."""
     if on not in PLACES:
         raise LaunchError("", "--on", f"there is no '{on}'", f"Choices: {', '.join(PLACES)}.")
     given = {
@@ -74,7 +77,7 @@ def require_own(on: str, own: Sequence[str], given: Mapping[str, Any]) -> None:
     """
     for option, value in given.items():
         if value is not None and option not in own:
-            remedy = f"With {on} there are: {', '.join(own)}."
+            remedy = f"With {on} there are: {', '.join(own)}." if own else "Leave it out."
             raise LaunchError("", option, f"does not belong to --on {on}", remedy)
 
 
@@ -129,6 +132,37 @@ def _to_slurm(
     return ExitCode.DONE
 
 
+def _to_here(sources: list[str], site: Path | None, dry_run: bool) -> int:
+    """A process of this machine in a session of its own."""
+    from dltk.cli.train import require_trainable
+    from dltk.launch import detached
+    from dltk.launch.opening import changes
+
+    wanted, run = _wanted(sources, added(site, None, None, None))
+    if wanted["launch"]["nodes"] > 1:
+        what = f"{wanted['launch']['nodes']} asked, and this is one machine"
+        raise LaunchError("", "launch.nodes", what, "Submit it to a cluster: --on slurm.")
+    (planned,) = _planned(wanted, run, None)
+    changed = {} if run is None else changes(run, wanted, extend=False)
+    if dry_run:
+        terminal.write(shlex.join(detached.command(planned, changed)) + "\n")
+        return ExitCode.DONE
+    require_trainable(wanted)
+    if run is not None:
+        _require_no_job(run)
+    made = _created(wanted, planned, 1) if run is None else run
+    try:
+        job = detached.start(made, changed, terminal.note)
+    except BaseException:
+        if run is None and not made.jobs():
+            shutil.rmtree(made.path, ignore_errors=True)
+        raise
+    terminal.say(f"started as process {job}")
+    terminal.say(made.path)
+    _tell_how_to_follow(made)
+    return ExitCode.DONE
+
+
 # Where a run can be handed to: its own options, and who does it.
 PLACES: dict[str, tuple[tuple[str, ...], "Callable[..., int]"]] = {
     "slurm": (
@@ -136,6 +170,7 @@ PLACES: dict[str, tuple[tuple[str, ...], "Callable[..., int]"]] = {
         _to_slurm,
     ),
     "ray": (("--address", "--workers", "--min-workers"), _to_ray),
+    "here": ((), _to_here),
 }
 
 
@@ -163,8 +198,11 @@ def _wanted(sources: list[str], added: list[Any]) -> "tuple[Recipe, RunFolder | 
 
 def _require_no_job(run: "RunFolder") -> None:
     """Two jobs of one run at once would be in each other's way."""
-    from dltk.launch import slurm
+    from dltk.launch import detached, slurm
 
+    if detached.is_active(run):
+        what = f"its process {run.jobs()[-1]['id']} is under way already"
+        raise LaunchError(run.path, "", what, "Wait for it, or `dltk cancel` it.")
     for job, state in slurm.active(run):
         remedy = f"Wait for it, `dltk cancel` it, or let the new one follow it: --dependency afterany:{job}."
         raise LaunchError(run.path, "", f"its job {job} is {state} already", remedy)
@@ -273,8 +311,7 @@ def hand_over(wanted: "Recipe", runs: "list[RunFolder]", dependency: str | None 
     from dltk.run.atomic import replace_file
 
     first = runs[0]
-    jobs = first.path.absolute() / "jobs"
-    folder = next(path for path in (jobs / str(number) for number in itertools.count(1)) if not path.exists())
+    folder = first.new_job()
     code = tuple(snapshot(Path.cwd(), folder / "code", terminal.note))
     paths = tuple(run.path.absolute() for run in runs)
     for path in paths:
@@ -290,13 +327,19 @@ def hand_over(wanted: "Recipe", runs: "list[RunFolder]", dependency: str | None 
         terminal.say(f"submitted as job {job}")
     for run in runs:
         terminal.say(run.path)
-    terminal.note(f"Follow it: dltk logs -f {first.path}; dltk status {first.path}")
+    _tell_how_to_follow(first)
+
+
+def _tell_how_to_follow(run: "RunFolder") -> None:
+    terminal.note(f"Follow it: dltk logs -f {run.path}; dltk status {run.path}")
 
 
 def job_state(run: "RunFolder") -> dict[str, Any]:
     """What the cluster knows of a run's last job, by Slurm's names; nothing where it has forgotten it."""
-    from dltk.launch import ray_jobs, slurm
+    from dltk.launch import detached, ray_jobs, slurm
 
+    if detached.last_job(run) is not None:
+        return detached.state(run)
     if ray_jobs.last_job(run) is not None:
         return ray_jobs.state(run)
     jobs = slurm.jobs_of(run)
@@ -322,7 +365,7 @@ def status(
     elif not known:
         terminal.say(f"job {said['job']}: no longer known to the cluster")
     else:
-        if said["run_time"] is None:  # Ray tells none
+        if said["run_time"] is None:  # Slurm alone tells one
             terminal.say(f"job {said['job']}: {said['state']} ({said['why']})")
             return
         times = f"{said['run_time']} of {said['time_limit']}, {said['restarts']} restarts"

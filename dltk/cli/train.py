@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dltk.data.dataset import Facts
     from dltk.launch.nodes import Node
     from dltk.launch.simulation import Simulation
+    from dltk.recipe import Recipe
     from dltk.run.claim import Claim, Verdict
     from dltk.run.folder import RunFolder
 
@@ -118,12 +119,21 @@ def _simulation(topology: str | None, kill: list[str], slow: list[str]) -> "Simu
 def _check(sources: list[str]) -> None:
     """Find the mistakes in a new run before its folder is made, and print what its recipe has to say."""
     from dltk import recipe
-    from dltk.launch import here
     from dltk.launch.opening import is_run
 
-    if is_run(sources[0]):
-        return
-    loaded = recipe.load(*sources)
+    if not is_run(sources[0]):
+        require_trainable(recipe.load(*sources))
+
+
+def require_trainable(loaded: "Recipe") -> None:
+    """Find the mistakes that only this machine knows, its data and its devices; print what the recipe has to say.
+
+    Raises:
+        DltkError: the user's mistake.
+    """
+    from dltk import recipe
+    from dltk.launch import here
+
     settings = recipe.resolve_place(loaded.settings)
     total_steps(settings, data_facts(settings))
     here.devices(settings["launch"])

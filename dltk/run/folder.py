@@ -1,6 +1,7 @@
 """The run folder `runs/<recipe>/<run id>/`: the one class that knows which file stands where."""
 
 import fnmatch
+import itertools
 import os
 import re
 import secrets
@@ -227,8 +228,13 @@ class RunFolder:
         Lines(self.path / "jobs.jsonl").append(to_json(line))
 
     def jobs(self) -> list[dict[str, Any]]:
-        """As what the run was submitted: `on` (slurm), `id`, `script`, `time`, the last one last."""
+        """As what the run was submitted: `on` (slurm, ray, here), `id`, `script`, `time`, the last one last."""
         return list(Lines(self.path / "jobs.jsonl").objects())
+
+    def new_job(self) -> Path:
+        """A folder for the next job's script and code, `jobs/<number>`, which is not there yet."""
+        jobs = self.path.absolute() / "jobs"
+        return next(path for path in (jobs / str(number) for number in itertools.count(1)) if not path.exists())
 
     def write_environment(self, extra: dict[str, Any] | None = None) -> None:
         """Writes `environment.json` (and `environment.diff`), or, where a later attempt's differ, numbered ones."""

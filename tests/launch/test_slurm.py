@@ -147,7 +147,7 @@ def test_a_secret_is_not_copied(tmp_path: Path, files: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (("--on", "pbs", *CPU), "--on: there is no 'pbs'. Choices: slurm, ray."),
+    (("--on", "pbs", *CPU), "--on: there is no 'pbs'. Choices: slurm, ray, here."),
     ((), "launch.devices: the job must say how many processes a machine starts."),
     (("launch.devices=2",), "launch.accelerator: the login node does not tell what the others have."),
     (("--time", "1:30", *CPU), "site.time"),

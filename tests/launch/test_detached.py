@@ -1,0 +1,76 @@
+"""`dltk submit --on here`: a training that outlives the shell, and is followed and ended like a cluster's job."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dltk.launch import detached
+from dltk.run.folder import RunFolder
+from tests.launch.conftest import Workshop, processes, wait_until
+
+
+def test_a_run_apart_from_the_shell(workshop: Workshop) -> None:
+    """Cancelled while Python starts, submitted again, followed, stopped."""
+    marks, run = workshop.marks("apart"), workshop.run("apart")
+    (marks / "plan").write_text("train 12")
+    fault = f"train.callbacks=[{{name: 'faults:Slow', marks: '{marks}'}}]"
+    said = workshop.dltk("submit", "small.yaml", "run=apart", fault, "--on", "here", RANK="1", WORLD_SIZE="2")
+    pid = int(said.out.partition("started as process ")[2].split()[0])
+    assert processes()[pid][1] == pid, "it has a session of its own"
+    twice = workshop.dltk("submit", "small/apart", "--on", "here", expect=2)
+    assert "small/apart: " in twice.err
+    workshop.dltk("cancel", "small/apart")
+    wait_until(lambda: pid not in processes(), "the first process to leave")
+    opened = RunFolder.open(run)
+    assert (opened.status, opened.ledger.attempts()[-1]["exit_code"]) == ("interrupted", 130)
+
+    workshop.dltk("submit", "small/apart", "log.every_steps=4", "--on", "here")
+    followed = workshop.start("logs", "-f", "small/apart")
+    wait_until((marks / "slow-0").exists, "step 12", 60)
+    about = json.loads(workshop.dltk("status", "small/apart", "--json").out)
+    assert (about["status"], about["state"]) == ("running", "RUNNING")
+    assert about["why"].startswith(f"process {about['job']} on ")
+    again = workshop.dltk("submit", "small/apart", "--on", "here", expect=2)
+    assert again.err.startswith("runs/small/apart: is running")
+    workshop.dltk("stop", "small/apart", "--why", "enough")
+    followed.end()
+    assert "from step" in followed.out
+    said = workshop.dltk("status", "small/apart")
+    assert "PREEMPTED (asked to stop by " in said.out
+    last = RunFolder.open(run).ledger.attempts()[-1]
+    assert (last["exit_code"], last["world_size"], last["changed"]) == (85, 1, {"log.every_steps": 4})
+    assert sorted(path.name for path in (run / "logs").glob("*.out")) == ["here-1.out", "here-2.out"]
+    assert list((run / "jobs" / "2" / "code").iterdir()), "it ran a copy of the code"
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (("--nodes", "2"), "--nodes: does not belong to --on here. Leave it out."),
+    (("launch.nodes=2",), "launch.nodes: 2 asked, and this is one machine. Submit it to a cluster: --on slurm."),
+    (("launch.accelerator=cuda",), "launch.accelerator: 'cuda' asked, this machine has no CUDA device. Use 'auto'."),
+])  # fmt: skip
+def test_mistakes_leave_nothing(workshop: Workshop, arguments: tuple[str, ...], said: str) -> None:
+    found = workshop.dltk("submit", "small.yaml", "run=never", "--on", "here", *arguments, expect=2)
+    assert found.err == f"{said}\n"
+    assert not workshop.run("never").exists()
+
+
+def test_a_dry_run_leaves_nothing(workshop: Workshop) -> None:
+    said = workshop.dltk("submit", "small.yaml", "run=dry-here", "--on", "here", "--dry-run").out
+    assert said.endswith(f" -u -m dltk train {workshop.run('dry-here')}\n")
+    assert not workshop.run("dry-here").exists()
+
+
+def test_a_process_that_never_came_to_an_attempt(tmp_path: Path) -> None:
+    """Another process may have its number by now."""
+    run = RunFolder.create(tmp_path, "recipe", {}, run="run")
+    job = run.new_job()
+    job.mkdir(parents=True)
+    (job / "log").write_text("data_dir: no such folder.\n\n")
+    known = {"machine": detached.machine(), "pid": 1, "process": "of another", "host": "h", "log": str(job / "log")}
+    (job / "job.json").write_text(json.dumps(known))
+    run.note_job("here", "1", str(job / "job.json"))
+    expected = {"JobState": "FAILED", "Reason": "data_dir: no such folder.", "NodeList": "h"}
+    assert detached.state(run) == expected
+    assert not detached.is_active(run)
+    detached.interrupt(run)  # nobody
