@@ -7,6 +7,7 @@ import typer
 
 from dltk.cli import (
     checkpoint,
+    compare,
     data,
     debug,
     doctor,
@@ -53,6 +54,7 @@ for group in (
     predict,
     draw,
     runs,
+    compare,
     submit,
     ray_submit,
     checkpoint,
