@@ -8,6 +8,7 @@ import typer
 
 from dltk.cli import (
     checkpoint,
+    compare,
     data,
     debug,
     doctor,
@@ -54,6 +55,7 @@ for group in (
     predict,
     draw,
     runs,
+    compare,
     submit,
     ray_submit,
     checkpoint,

@@ -1,9 +1,11 @@
 """A curve drawn with characters."""
 
+import math
 from collections.abc import Sequence
 
 # Dots of a Braille character, by column and row.
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+_BARS = "▁▂▃▄▅▆▇█"
 
 
 def curve(xs: Sequence[float], ys: Sequence[float], *, width: int = 64, height: int = 11) -> list[str]:
@@ -37,3 +39,24 @@ def _at(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
     from bisect import bisect_right
 
     return ys[max(0, bisect_right(xs, x) - 1)]
+
+
+def spark(ys: Sequence[float], low: float, high: float, width: int) -> str:
+    """A line of bars of a curve's means, from `low` to `high`; blank where there is no finite number.
+
+    Args:
+        ys: at equal distances.
+        low: what the lowest bar stands for.
+        high: what the highest one stands for.
+        width: characters.
+    """
+    bars = []
+    for column in range(width):
+        part = ys[column * len(ys) // width : max(column * len(ys) // width + 1, (column + 1) * len(ys) // width)]
+        known = [y for y in part if math.isfinite(y)]
+        if not known:
+            bars.append(" ")
+            continue
+        share = (sum(known) / len(known) - low) / (high - low) if high > low else 0.0
+        bars.append(_BARS[round(share * (len(_BARS) - 1))])
+    return "".join(bars)

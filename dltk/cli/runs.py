@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,28 @@ from dltk.cli import terminal
 from dltk.errors import LaunchError
 
 if TYPE_CHECKING:
+    from dltk.compare.listing import Listed
     from dltk.run.folder import RunFolder
 
 commands = typer.Typer()
+KEYS_HELP = "KEY is a setting, a metric, or one of run, recipe, status, step, left, created."
 RUN_HELP = "A run folder, or its name RECIPE/RUN below ./runs."
 
 
-@commands.command(rich_help_panel="Runs", epilog="Examples:\n\ndltk runs\n\ndltk runs runs/lenet5_digits --json")
+@commands.command(
+    rich_help_panel="Runs",
+    epilog="Examples:\n\ndltk runs\n\ndltk runs runs/lenet5_digits --json\n\n"
+    "dltk runs --where status=done --where 'optimizer.lr<0.1' --sort test/top1_error --columns optimizer.lr,train.seed",
+)
 def runs(
     where: str = typer.Argument("runs", metavar="[DIR|RUN]", help="A folder of runs, or one run."),
+    conditions: list[str] | None = typer.Option(
+        None, "--where", metavar="KEY=VALUE", help=f"Only runs of which this holds; also != < > <= >=. {KEYS_HELP}"
+    ),
+    sort: str | None = typer.Option(
+        None, metavar="[-]KEY", help="In this order; with a minus before it the greatest first."
+    ),
+    columns: str | None = typer.Option(None, metavar="KEY,KEY…", help="Show these instead of the result."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """List the runs below a folder, or the attempts of one run."""
@@ -27,37 +41,49 @@ def runs(
         _show_attempts(find_run(where), as_json)
         return
     if not Path(where).is_dir() and where != "runs":
-        raise LaunchError(where, "", "no such folder", "`dltk runs` lists the runs below ./runs.")
+        raise LaunchError(where, "", "no such folder", meant(where))
+    from dltk.compare.listing import kept, listed, ordered, require_key
     from dltk.run.folder import find_runs
 
     problems: list[str] = []
-    found = [outline(run) for run in find_runs(where, problems=problems)]
+    every = listed(find_runs(where, problems=problems))
     for problem in problems:
         terminal.note(problem)
+    keys = [key.strip() for key in (columns or "").split(",") if key.strip()]
+    for key in keys:
+        require_key(key, every, "--columns")
+    found = kept(every, conditions or [])
+    found = ordered(found, sort) if sort is not None else found
     if as_json:
-        terminal.emit(found)
-    elif not found:
+        terminal.emit(
+            [one.outline | ({"columns": {key: one.value(key) for key in keys}} if keys else {}) for one in found]
+        )
+    elif not every:
         terminal.say(f"No runs in {where}. dltk train RECIPE makes one.")
     else:
-        rows = [
-            (f"{r['recipe']}/{r['run']}", r["status"], terminal.number(r["step"]), headline(r["metrics"]))
-            for r in found
-        ]
-        terminal.show(terminal.table(["run", "|status", ">step", "result"], rows))
+        _show_runs(found, keys)
+        if len(found) < len(every):
+            terminal.say(f"{len(found):,} of {len(every):,} runs")
 
 
-def outline(run: "RunFolder") -> dict[str, Any]:
-    """One run as `runs --json` lists it."""
-    last, summary = run.metrics.last() or {}, run.summary() or {}
-    metrics = {key: value for key, value in last.items() if "/" in key}
-    return {
-        "run": run.path.name,
-        "path": str(run.path),
-        "recipe": run.path.absolute().parent.name,
-        "status": run.status,
-        "step": last.get("step", summary.get("step", 0)),
-        "metrics": summary.get("metrics") or metrics,
-    }
+def _show_runs(found: "Sequence[Listed]", keys: Sequence[str]) -> None:
+    live = any("steps" in one.outline for one in found)
+    rows = []
+    for one in found:
+        said = one.outline
+        row = [f"{said['recipe']}/{said['run']}", said["status"], _step(said)]
+        row += [terminal.seconds_text(said["left"]) if "left" in said else ""] if live else []
+        row += [terminal.number(one.value(key)) for key in keys] if keys else [headline(said["metrics"])]
+        rows.append(row)
+    heads = ["run", "|status", ">step", *([">left"] if live else []), *(keys or ["result"])]
+    terminal.show(terminal.table(heads, rows))
+
+
+def _step(said: dict[str, Any]) -> str:
+    """The step, and of a run that trains how far that is."""
+    if "steps" not in said:
+        return terminal.number(said["step"])
+    return f"{said['step']:,} of {said['steps']:,} ({100 * said['step'] / max(1, said['steps']):.0f} %)"
 
 
 def find_run(text: str) -> "RunFolder":
@@ -69,7 +95,71 @@ def find_run(text: str) -> "RunFolder":
     from dltk.run.folder import RunFolder
 
     inside = Path("runs") / text
-    return RunFolder.open(inside if not Path(text).exists() and inside.is_dir() else Path(text))
+    path = inside if not Path(text).exists() and inside.is_dir() else Path(text)
+    if not path.exists():
+        raise LaunchError(text, "", "no such folder", meant(text))
+    return RunFolder.open(path)
+
+
+def find_some(texts: Sequence[str], problems: list[str]) -> "list[RunFolder]":
+    """The runs that a command line's words name: run folders, names below ./runs, folders of runs, or patterns.
+
+    Args:
+        texts: the words.
+        problems: gets a line for each run that cannot be opened, where it was not named by itself.
+
+    Raises:
+        LaunchError: a word names none.
+    """
+    found: dict[Path, RunFolder] = {}
+    for text in texts:
+        for run in _named(text, problems):
+            found.setdefault(run.path.absolute(), run)
+    return list(found.values())
+
+
+def _named(text: str, problems: list[str]) -> "list[RunFolder]":
+    from dltk.run.folder import find_runs
+
+    if is_run(text):
+        return [find_run(text)]
+    folders = [path for path in (Path(text), Path("runs") / text) if path.is_dir()]
+    before = len(problems)
+    some = find_runs(folders[0], problems=problems) if folders else []
+    if not folders and any(letter in text for letter in "*?["):
+        some = _matching(text, problems)
+    if some or len(problems) > before:
+        return some
+    what = "holds no run" if folders else "no run has this name"
+    raise LaunchError(text, "", what, "`dltk runs` lists the runs." if folders else meant(text))
+
+
+def _matching(pattern: str, problems: list[str]) -> "list[RunFolder]":
+    """The runs below ./runs whose names a pattern fits, or the runs in the folders that it fits."""
+    import glob
+
+    from dltk.run.folder import find_runs
+
+    some = find_runs("runs", pattern, problems)
+    for path in sorted(glob.glob(pattern)) if not some else []:
+        if Path(path).is_dir():
+            some += [find_run(path)] if is_run(path) else find_runs(path, problems=problems)
+    return some
+
+
+def meant(text: str) -> str:
+    """A remedy for a name that no run has: the nearest that one has."""
+    from difflib import get_close_matches
+
+    from dltk.run.folder import find_runs
+
+    wanted = text.removeprefix("runs/").rstrip("/")
+    names = [run.name for run in find_runs("runs")]
+    recipes = list(dict.fromkeys(name.partition("/")[0] for name in names))
+    by_end = {name.rpartition("/")[2]: name for name in names}
+    close = get_close_matches(wanted, names + recipes, 1, 0.6)
+    close = close or [by_end[end] for end in get_close_matches(wanted, list(by_end), 1, 0.6)]
+    return f"Did you mean '{close[0]}'?" if close else "`dltk runs` lists the runs."
 
 
 def is_run(text: str) -> bool:
@@ -90,6 +180,8 @@ def _clock(moment: str | None) -> str:
 
 
 def _show_attempts(run: "RunFolder", as_json: bool) -> None:
+    from dltk.compare.listing import outline
+
     attempts = run.ledger.attempts()
     if as_json:
         terminal.emit({**outline(run), "attempts": attempts})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dltk.cli import terminal
-from dltk.cli.runs import RUN_HELP, find_run, is_run, outline
+from dltk.cli.runs import RUN_HELP, find_run, is_run
 from dltk.errors import ExitCode, LaunchError
 
 if TYPE_CHECKING:
@@ -351,6 +351,8 @@ def status(
     run: str = typer.Argument(help=RUN_HELP), as_json: bool = typer.Option(False, "--json", help="Print JSON.")
 ) -> None:
     """Where a run stands, and what the cluster says of its job."""
+    from dltk.compare.listing import outline
+
     found = find_run(run)
     jobs, known = [job["id"] for job in found.jobs()], job_state(found)
     said = {**outline(found), "job": jobs[-1] if jobs else None, "state": known.get("JobState")}

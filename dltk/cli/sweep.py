@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dltk.cli import terminal
-from dltk.cli.runs import headline, outline
+from dltk.cli.runs import headline
 from dltk.cli.submit import added, require_own
 from dltk.errors import ExitCode, LaunchError
 
@@ -69,6 +69,8 @@ def sweep(
 
 def _list(points: "Sequence[Point]", as_json: bool) -> None:
     """The runs, where each stands, and its one number that tells most."""
+    from dltk.compare.listing import outline
+
     nothing = {"status": "missing", "step": 0, "metrics": {}}
     listed: list[dict[str, Any]] = []
     for point in points:

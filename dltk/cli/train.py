@@ -1,9 +1,7 @@
 """`dltk train`: train a recipe, or go on with a run."""
 
-import copy
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from dltk.launch.nodes import Node
     from dltk.launch.simulation import Simulation
     from dltk.recipe import Recipe
-    from dltk.run.claim import Claim, Verdict
     from dltk.run.folder import RunFolder
 
 commands = typer.Typer()
@@ -191,7 +188,7 @@ def _announce(folder: "RunFolder", changed: Mapping[str, Any]) -> None:
     from dltk.cli.layers import count, make_model
     from dltk.launch.here import devices
 
-    settings = recipe.resolve_place(_changed(recipe.thaw(folder.path / "recipe.yaml").settings, changed))
+    settings = recipe.resolve_place(recipe.with_changes(recipe.thaw(folder.path / "recipe.yaml").settings, changed))
     facts = data_facts(settings)
     steps = total_steps(settings, facts)
     model = dict(settings["model"])
@@ -229,19 +226,6 @@ def _data_text(facts: "Facts", outputs: int | None = None) -> str:
     return "; ".join(said)
 
 
-def _changed(settings: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with what an attempt changed of its place."""
-    whole = copy.deepcopy(dict(settings))
-    for key, value in changed.items():
-        *sections, last = key.split(".")
-        inner = whole
-        for name in sections:
-            inner[name] = inner[name] or {}  # a section that was left out, such as claim
-            inner = inner[name]
-        inner[last] = value
-    return whole
-
-
 # What came of it
 
 
@@ -257,11 +241,13 @@ def conclude(folder: "RunFolder", changed: Mapping[str, Any], code: ExitCode) ->
 
 
 def _show_result(folder: "RunFolder", changed: Mapping[str, Any]) -> None:
+    from dltk.compare.claims import claim_of, judge
+
     evaluation = (folder.summary() or {}).get("evaluation") or {}
     for line in left_out(evaluation):
         terminal.say(line)
     measured = evaluation.get("metrics", {})
-    claim = _claim(folder, changed)
+    claim = claim_of(folder, changed)
     judged = None if claim is None else judge(folder, claim)
     rows = []
     for name, value in measured.items():
@@ -271,66 +257,3 @@ def _show_result(folder: "RunFolder", changed: Mapping[str, Any]) -> None:
     terminal.show(terminal.table(["metric", ">value", ">claim", "|verdict"], rows))
     if judged is not None:
         terminal.say(judged.line)
-
-
-def _claim(folder: "RunFolder", changed: Mapping[str, Any]) -> "Claim | None":
-    """The claim that the run's last attempt was about, with what is changed of it now."""
-    from dltk.run.claim import Claim
-
-    attempts = folder.ledger.attempts()
-    before = attempts[-1].get("changed", {}) if attempts else {}
-    claim = _changed(folder.recipe, {**before, **changed})["claim"]
-    return Claim(**claim) if claim and claim["metric"] is not None else None
-
-
-def judge(folder: "RunFolder", claim: "Claim") -> "Verdict":
-    """The verdict on a claim from a run and its like; UNTESTED, with the reason, where the run cannot tell."""
-    from dltk.run.claim import verdict
-
-    reason = why_not(folder, claim)
-    if reason is None:
-        return verdict(list(same_recipe(folder, claim).values()), claim)
-    claimed = f"claimed {claim.value:g} ± {claim.tolerance:g} ({claim.protocol}, {claim.source})"
-    return replace(verdict([], claim), line=f"UNTESTED: {claim.metric}: {reason}; {claimed}.")
-
-
-def why_not(run: "RunFolder", claim: "Claim") -> str | None:
-    """Why a run's result says nothing about a claim; None where it does."""
-    if run.status != "done":
-        return "the run is not finished"
-    if run.about.get("parent"):
-        return f"the run was forked from {run.about['parent']}, so its recipe does not tell all of it"
-    measured = (run.summary() or {}).get("evaluation") or {}
-    how, wanted = (measured.get("split"), measured.get("protocol")), (claim.split, claim.protocol)
-    if how != wanted:
-        return f"measured on {how[0]} by {how[1]}, not on {wanted[0]} by {wanted[1]}"
-    own = _claim(run, {})
-    checkpoint = "best" if own is None else own.checkpoint  # as `launch.evaluation.final` chooses
-    if checkpoint != claim.checkpoint:
-        return f"measured at the {checkpoint} checkpoint, not at the {claim.checkpoint} one"
-    if claim.data not in (None, measured.get("contents")):
-        return "measured on other data than the claim's"
-    if not isinstance(measured["metrics"].get(claim.metric), int | float):
-        return f"not measured (but {', '.join(measured['metrics'])})"
-    return None
-
-
-def same_recipe(folder: "RunFolder", claim: "Claim") -> dict[int, float]:
-    """The claim's metric by seed, from every run beside this one that has the same recipe and was measured as claimed.
-
-    Runs of the same recipe differ in the seed at most; unfinished runs and forks do not count.
-    """
-    from dltk import recipe
-    from dltk.errors import DltkError
-    from dltk.run.folder import find_runs
-
-    wanted = recipe.recipe_hash(folder.recipe)
-    found: dict[int, float] = {}
-    for run in find_runs(Path(folder.path).absolute().parent):
-        try:
-            if recipe.recipe_hash(run.recipe) == wanted and why_not(run, claim) is None:
-                measured = (run.summary() or {})["evaluation"]["metrics"]
-                found[run.recipe["train"]["seed"]] = float(measured[claim.metric])
-        except DltkError:  # a damaged neighbour is no reason to keep this run's result back
-            continue
-    return dict(sorted(found.items()))

@@ -4,7 +4,6 @@ With one device it happens in this process; with several, `python -m dltk.launch
 The folder is a passing one: it holds the question, how each process ended, and the answer.
 """
 
-import copy
 import json
 import os
 import sys
@@ -148,27 +147,20 @@ def settings_of(run: RunFolder, changes: Sequence[str]) -> dict[str, Any]:
     Raises:
         LaunchError: a change is of what the run was trained with.
     """
-    settings = copy.deepcopy(rank.effective_settings(run))
+    settings = rank.effective_settings(run)
     if not changes:
         return settings
     frozen = recipe.thaw(run.path / "recipe.yaml")
     wanted = recipe.load(run.path / "recipe.yaml", *changes)
+    changed = {}
     for key, old, new in recipe.difference(frozen.settings, wanted.settings):
         if key not in frozen.origin and wanted.origin.get(key) == "default":
             continue  # a setting that dltk did not have when the run began
         if not recipe.harmless(key):
             what = f"the run was trained with {old!r}, not {new!r}"
             raise LaunchError(run.path, key, what, "Change its place only: launch, data_dir, data.workers.")
-        _put(settings, key, new)
-    return recipe.resolve_place(settings)
-
-
-def _put(settings: dict[str, Any], key: str, value: Any) -> None:
-    *sections, last = key.split(".")
-    for name in sections:
-        settings[name] = settings[name] or {}
-        settings = settings[name]
-    settings[last] = value
+        changed[key] = new
+    return recipe.resolve_place(recipe.with_changes(settings, changed))
 
 
 def devices(settings: Mapping[str, Any], changes: Sequence[str] = ()) -> tuple[str, int]:

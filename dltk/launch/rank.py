@@ -84,7 +84,7 @@ def _train_and_evaluate(
     data = build_data(settings, whole_run=True)
     data.require_index(folder.index, folder.path)
     if place.rank == 0:
-        folder.keep_index(data.index)
+        folder.keep_index(data.index, data.total_steps)
     evaluation.require_measurable(task, data, settings)
     others = [*callbacks, *build_callbacks(settings)]
     trainer = make_trainer(settings, data, folder, place, signals, listeners, others)
@@ -117,14 +117,7 @@ def effective_settings(folder: "RunFolder") -> dict[str, Any]:
 
     settings = recipe.thaw(folder.path / "recipe.yaml").settings
     attempts = folder.ledger.attempts()
-    changed = attempts[-1].get("changed", {}) if attempts else {}
-    for key, value in changed.items():
-        *sections, last = key.split(".")
-        inner = settings
-        for name in sections:
-            inner[name] = inner[name] or {}
-            inner = inner[name]
-        inner[last] = value
+    settings = recipe.with_changes(settings, attempts[-1].get("changed", {}) if attempts else {})
     return recipe.resolve_place(settings)
 
 

@@ -1,7 +1,7 @@
 """Recipes: YAML files, overlays and `key=value` become one checked set of settings, or one clear error.
 
-`load` merges and checks, `freeze` and `thaw` write and read the result in a run folder, `difference` and `recipe_hash`
-compare results, `settings_of` and `help_of` tell what can be set.
+`load` merges and checks, `freeze` and `thaw` write and read the result in a run folder, `difference`, `leaves` and
+`recipe_hash` compare results, `settings_of` and `help_of` tell what can be set.
 """
 
 import contextlib
@@ -34,6 +34,7 @@ __all__ = [
     "freeze",
     "harmless",
     "help_of",
+    "leaves",
     "load",
     "overlays",
     "recipe_hash",
@@ -43,6 +44,7 @@ __all__ = [
     "settings_of",
     "target_of",
     "thaw",
+    "with_changes",
     "without_imports",
 ]
 
@@ -93,7 +95,7 @@ def load(*sources: str | Path | Mapping[str, Any], check_model: bool = True) -> 
         from dltk.recipe.network import check_made
 
         notes += check_made(draft, settings)
-    origin = {key: draft.origin.get(key, "default") for key in _leaves(settings)}
+    origin = {key: draft.origin.get(key, "default") for key in leaves(settings)}
     return Recipe(settings["name"], settings, origin, tuple(notes))
 
 
@@ -126,7 +128,7 @@ def thaw(path: str | Path) -> Recipe:
         raise RecipeError(path, "", "this is not a frozen recipe", "Use `dltk train` with the recipe itself.")
     if settings.pop("format", FORMAT) != FORMAT:
         raise RecipeError(lines["format"], "format", f"not the format {FORMAT} that this dltk reads", "Update dltk.")
-    return Recipe(settings["name"], settings, {key: lines[key] for key in _leaves(settings)})
+    return Recipe(settings["name"], settings, {key: lines[key] for key in leaves(settings)})
 
 
 def resolve_place(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,12 +161,25 @@ def _fitted(settings: Mapping[str, Any], key: str, text: str) -> Any:
         ) from None
 
 
+def with_changes(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with others in place of some, by dotted key; a section that was left out, such as claim, is made."""
+    whole = copy.deepcopy(dict(settings))
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        inner = whole
+        for name in sections:
+            inner[name] = inner.get(name) or {}
+            inner = inner[name]
+        inner[last] = value
+    return whole
+
+
 # Comparing ----------------------------------------------------------------------------------------------------------
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """Dotted keys whose values differ, with both values; None stands for a setting that is absent."""
-    before, after = _leaves(old), _leaves(new)
+    before, after = leaves(old), leaves(new)
     keys = [*before, *(key for key in after if key not in before)]
     pairs = [(key, before.get(key), after.get(key)) for key in keys]
     return [(key, a, b) for key, a, b in pairs if a != b or type(a) is not type(b)]
@@ -182,23 +197,24 @@ def recipe_hash(settings: Mapping[str, Any], without: Sequence[str] = (*HARMLESS
         settings: of a checked recipe.
         without: dotted keys and sections that do not count.
     """
+    names, sections = set(without), tuple(f"{name}." for name in without)
     kept = {
         key: value
-        for key, value in _leaves(settings).items()
-        if value != ROUNDING.get(key, value) or not any(key == name or key.startswith(f"{name}.") for name in without)
+        for key, value in leaves(settings).items()
+        if value != ROUNDING.get(key, value) or not (key in names or key.startswith(sections))
     }
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _leaves(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def leaves(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted key to value; lists and empty maps are values."""
-    leaves: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping) and value:
-            leaves |= _leaves(value, f"{prefix}{name}.")
+            found |= leaves(value, f"{prefix}{name}.")
         else:
-            leaves[f"{prefix}{name}"] = value
-    return leaves
+            found[f"{prefix}{name}"] = value
+    return found
 
 
 # Help ---------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from dltk.errors import LaunchError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
-_BEYOND_JSON = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+BEYOND_JSON = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def refused(path: Path, action: str, error: OSError) -> LaunchError:
@@ -118,7 +118,7 @@ def from_json(text: str | bytes) -> dict[str, Any] | None:
 
 def _restored(value: Any) -> Any:
     if isinstance(value, str):
-        return _BEYOND_JSON.get(value, value)
+        return BEYOND_JSON.get(value, value)
     if isinstance(value, dict):
         return {key: _restored(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -26,8 +26,13 @@ class Claim:
     @property
     def lower_is_better(self) -> bool:
         """Whether the metric should fall, by its name."""
-        name = self.metric.rpartition("/")[2].lower()
-        return any(word in name for word in _LOWER)
+        return lower_is_better(self.metric)
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric should fall, by its name."""
+    name = metric.rpartition("/")[2].lower()
+    return any(word in name for word in _LOWER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +66,8 @@ def verdict(values: Sequence[float], claim: Claim) -> Verdict:
     mean, low, high = mean_interval(values)
     half = None if high is None else high - mean
     text, remark = _judge(mean, n, claim)
-    spread = f" ± {_rounded(half, half)}" if half is not None else ""
-    line = f"{text}: {claim.metric} {_rounded(mean, half)}{spread} ({n} {_seeds(n)}), {said}{remark}."
+    spread = f" ± {rounded(half, half)}" if half is not None else ""
+    line = f"{text}: {claim.metric} {rounded(mean, half)}{spread} ({n} {_seeds(n)}), {said}{remark}."
     return Verdict(text=text, mean=mean, low=low, high=high, n=n, line=line)
 
 
@@ -83,7 +88,7 @@ def _seeds(n: int) -> str:
     return "seed" if n == 1 else "seeds"
 
 
-def _rounded(value: float, half: float | None) -> str:
+def rounded(value: float, half: float | None) -> str:
     """A number to the two leading digits of its uncertainty, at most six decimals."""
     if half is None or half == 0.0:
         return f"{value:.4g}"

@@ -32,9 +32,9 @@ _DEPTH = 4  # folders below runs_dir in which runs are looked for
 class RunFolder:
     """One logical training on the disk, over any number of attempts. Make one with `create` or `open`.
 
-    Files: `run.json` (format, name, parent), `recipe.yaml`, `environment.json`, `data.json` (index), `metrics.jsonl`,
-    `summary.json`, `ledger.jsonl`, `jobs.jsonl`, `LEASE`, `STOP`, and the folders `checkpoints`, `predictions`, `wandb`
-    and `jobs` (scripts and code that were submitted).
+    Files: `run.json` (format, name, parent), `recipe.yaml`, `environment.json`, `data.json` (index, steps),
+    `metrics.jsonl`, `summary.json`, `ledger.jsonl`, `jobs.jsonl`, `LEASE`, `STOP`, and the folders `checkpoints`,
+    `predictions`, `wandb`, `jobs` (scripts and code that were submitted) and `cache` (may be deleted).
     """
 
     def __init__(self, path: Path, token: str = "") -> None:
@@ -125,7 +125,8 @@ class RunFolder:
 
         path, remedy = self.path / "recipe.yaml", "A frozen recipe is never edited; bring the original back."
         try:
-            settings = yaml.safe_load(path.read_text())  # frozen texts quote what YAML 1.1 would misread
+            # Frozen texts quote what YAML 1.1 would misread. libyaml's parser, where there is one, is far quicker.
+            settings = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(path.read_text()).get_single_data()
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             what = f"cannot be read: {' '.join(str(error).split())}"
             raise LaunchError(path, "", what, remedy) from error
@@ -189,10 +190,16 @@ class RunFolder:
         found = (read_object(self.path / "data.json") or self.summary() or {}).get("index")
         return found if isinstance(found, str) else None
 
-    def keep_index(self, index: str) -> None:
-        """Writes `data.json`, once."""
-        if self.index is None:
-            replace_file(self.path / "data.json", to_json({"index": index}) + "\n")
+    @property
+    def steps(self) -> int | None:
+        """Steps of the whole training, as the last attempt was to make them; None where that is not known."""
+        found = (read_object(self.path / "data.json") or {}).get("steps")
+        return found if isinstance(found, int) else None
+
+    def keep_index(self, index: str, steps: int) -> None:
+        """Writes `data.json`, once and whenever the training has become longer; the first index stays."""
+        if self.index is None or self.steps != steps:
+            replace_file(self.path / "data.json", to_json({"index": self.index or index, "steps": steps}) + "\n")
 
     def summary(self) -> dict[str, Any] | None:
         """What `write_summary` wrote last, or None."""

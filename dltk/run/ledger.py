@@ -1,5 +1,6 @@
 """`ledger.jsonl`: what happened to a run, one start and one end for each attempt."""
 
+import calendar
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,14 @@ from dltk.run.atomic import Lines, to_json
 def clock_text(seconds: float) -> str:
     """A moment (seconds since 1970) as `2026-11-22T22:28:07Z`."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def clock_seconds(moment: object) -> float | None:
+    """A moment that `clock_text` wrote as seconds since 1970; None where it is none."""
+    try:
+        return float(calendar.timegm(time.strptime(str(moment), "%Y-%m-%dT%H:%M:%SZ")))
+    except ValueError:
+        return None
 
 
 class Ledger:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from dltk import recipe
-from dltk.cli.train import same_recipe
+from dltk.compare.claims import same_recipe
 from dltk.run.claim import Claim, verdict
 from dltk.run.folder import RunFolder
 from dltk.run.protocol import Protocol

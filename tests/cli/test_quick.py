@@ -28,10 +28,12 @@ def test_help_and_list_import_nothing_slow(arguments: list[str], tmp_path: Path)
     assert said.err.strip().endswith("[] 0")
 
 
-def test_runs_imports_nothing_slow(trained: Trained) -> None:
+def test_runs_and_compare_import_nothing_slow(trained: Trained) -> None:
     for where in (trained.runs, trained.path):
         said = probe("runs", where, "--json", cwd=trained.runs.parent)
         assert said.err.strip().endswith("[] 0")
+    said = probe("compare", trained.path, cwd=trained.runs.parent)
+    assert said.err.strip().endswith("[] 0")
 
 
 def test_show_and_validate_need_no_lightning(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dltk.cli import train, validate
+from dltk.compare import claims
 from dltk.data.dataset import Facts
 from dltk.errors import DataError
 from dltk.run.claim import Claim
@@ -91,7 +92,7 @@ def test_several_seeds_make_the_verdict(trained: Trained, tmp_path: Path, dltk: 
     shutil.copytree(trained.path, stranger)
     frozen = stranger / "recipe.yaml"
     frozen.write_text(frozen.read_text().replace("lr: 0.05", "lr: 0.2").replace("seed: 0", "seed: 2"))
-    values = train.same_recipe(RunFolder.open(other), Claim(metric="test/top1_error", value=8.0, tolerance=8.0))
+    values = claims.same_recipe(RunFolder.open(other), Claim(metric="test/top1_error", value=8.0, tolerance=8.0))
     assert list(values) == [0, 1]
     assert values[1] == 5.0
     said = dltk("train", other)
@@ -131,7 +132,7 @@ def test_a_verdict_needs_a_run_measured_as_claimed(
     assert "UNTESTED: test/" in said.out
     assert "PASS" not in said.out
     claim = Claim(**RunFolder.open(run).recipe["claim"])
-    assert train.same_recipe(RunFolder.open(run), claim) == {}
+    assert claims.same_recipe(RunFolder.open(run), claim) == {}
 
 
 def test_a_claim_given_for_a_run_that_is_done_is_judged(trained: Trained, dltk: Command) -> None:
@@ -141,7 +142,7 @@ def test_a_claim_given_for_a_run_that_is_done_is_judged(trained: Trained, dltk: 
     assert "UNTESTED: test/top1_error: measured at the best checkpoint, not at the last one; claimed 8" in said.out
     said = dltk("train", trained.path, "claim.data=0123456789abcdef")
     assert "UNTESTED: test/top1_error: measured on other data than the claim's; claimed 8" in said.out
-    reason = train.why_not(RunFolder.open(trained.path), Claim(metric="test/bleu", value=1.0, tolerance=1.0))
+    reason = claims.why_not(RunFolder.open(trained.path), Claim(metric="test/bleu", value=1.0, tolerance=1.0))
     assert reason is not None
     assert reason.startswith("not measured (but test/")
 

@@ -1,0 +1,171 @@
+"""`metrics.jsonl` by columns, kept in the run's `cache/` so that many long runs are compared quickly.
+
+The file `cache/metrics.columns` begins with one line of JSON: the size and time of the `metrics.jsonl` that it was made
+from, and where each column lies behind it, as 64-bit floating-point numbers. It is made anew when these have changed,
+and may be deleted at any time; where it cannot be written, the metrics are read without it.
+"""
+
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from dltk.compare.cache import FOLDER, keep, signature
+from dltk.run.atomic import BEYOND_JSON, to_json
+
+FORMAT = 1
+_NUMBERS = {int, float, bool}
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric: the lines (m,) that have it, counted from 0, and its values (m,)."""
+
+    lines: NDArray[np.int64]
+    values: Array
+
+
+class Columns:
+    """The metrics of a run by name.
+
+    Args:
+        count: lines of the log.
+        columns: those with numbers.
+        texts: the last value of each metric that is text, such as `data/digest`.
+    """
+
+    def __init__(self, count: int, columns: dict[str, Column], texts: dict[str, str]) -> None:
+        self.count, self.columns, self.texts = count, columns, texts
+
+    def last(self, name: str) -> float | None:
+        """The last value of a metric; None where it was never logged."""
+        column = self.columns.get(name)
+        return float(column.values[-1]) if column else None
+
+    def along(self, name: str, lines: NDArray[np.int64]) -> Array:
+        """What a metric that stands in every line, such as `step`, is in some of them; NaN where it is missing."""
+        column = self.columns.get(name)
+        whole = np.full(self.count, np.nan)
+        if column is not None:
+            whole[column.lines] = column.values
+        return whole[lines]
+
+
+def read(run: Path) -> Columns:
+    """The metrics of a run folder; from the cache where it is of today's log, else from the log, and then kept."""
+    log, cache = run / "metrics.jsonl", run / FOLDER / "metrics.columns"
+    source = signature(log)
+    if source is None:
+        return Columns(0, {}, {})
+    kept = _loaded(cache, source)
+    if kept is not None:
+        return kept
+    try:
+        data = log.read_bytes()
+    except OSError:
+        return Columns(0, {}, {})
+    made = parse(data)
+    keep(cache, _packed(made, source))
+    return made
+
+
+# From lines
+
+
+def parse(data: bytes) -> Columns:
+    """The columns of a log; lines that are not whole objects, such as a torn last one, are passed over."""
+    shapes: dict[tuple[str, ...], tuple[list[int], list[Any]]] = {}  # keys to the lines that have just these
+    count = 0
+    for text in data.split(b"\n"):
+        try:
+            row = orjson.loads(text)
+        except ValueError:
+            continue
+        if not isinstance(row, dict):
+            continue
+        lines, values = shapes.setdefault(tuple(row), ([], []))
+        lines.append(count)
+        values.append(row.values())
+        count += 1
+    parts: dict[str, list[Column]] = defaultdict(list)
+    texts: dict[str, tuple[int, str]] = {}
+    for names, (lines, rows) in shapes.items():
+        places = np.array(lines, np.int64)
+        for name, cells in zip(names, zip(*rows, strict=True), strict=True):
+            numbers = _numbers(cells)
+            if numbers is not None:
+                parts[name].append(Column(places, numbers))
+            elif isinstance(cells[-1], str) and lines[-1] >= texts.get(name, (-1, ""))[0]:
+                texts[name] = (lines[-1], cells[-1])
+    columns = {name: _joined(some) for name, some in parts.items()}
+    return Columns(count, columns, {name: text for name, (_, text) in texts.items()})
+
+
+def _numbers(cells: Sequence[Any]) -> Array | None:
+    """Values of JSON as numbers; None where one of them is none."""
+    kinds = set(map(type, cells))
+    if kinds - _NUMBERS == {str}:
+        cells = [BEYOND_JSON.get(cell, cell) if isinstance(cell, str) else cell for cell in cells]
+        kinds = set(map(type, cells))
+    try:
+        return np.array(cells, np.float64) if kinds <= _NUMBERS else None
+    except OverflowError:  # a whole number that no float can hold
+        return None
+
+
+def _joined(parts: Sequence[Column]) -> Column:
+    if len(parts) == 1:
+        return parts[0]
+    lines = np.concatenate([part.lines for part in parts])
+    order = np.argsort(lines, kind="stable")
+    return Column(lines[order], np.concatenate([part.values for part in parts])[order])
+
+
+# The cache's file
+
+
+def _packed(made: Columns, source: list[int]) -> bytes:
+    blocks: list[Array] = []
+    places: dict[str, list[int]] = {}
+    at = 0
+    for name, column in made.columns.items():
+        count = len(column.values)
+        everywhere = count == made.count
+        for block in [column.values] if everywhere else [column.values, column.lines.astype(np.float64)]:
+            blocks.append(block)
+        places[name] = [at, count, int(everywhere)]
+        at += count if everywhere else 2 * count
+    about = {"format": FORMAT, "order": sys.byteorder, "source": source, "count": made.count}
+    head = to_json({**about, "columns": places, "texts": made.texts}).encode()
+    head += b" " * (-(len(head) + 1) % 8) + b"\n"  # the numbers begin at a multiple of eight bytes
+    return head + b"".join(block.tobytes() for block in blocks)
+
+
+def _loaded(path: Path, source: list[int]) -> Columns | None:
+    """What is kept; None where it is of another log, or damaged."""
+    try:
+        data = path.read_bytes()
+        end = data.index(b"\n") + 1
+        about = orjson.loads(data[:end])
+        if [about[key] for key in ("format", "order", "source")] != [FORMAT, sys.byteorder, source]:
+            return None
+        numbers = np.frombuffer(data, np.float64, offset=end)
+        count, everywhere = about["count"], np.arange(about["count"])
+        if len(numbers) != sum(size * (1 if whole else 2) for _, size, whole in about["columns"].values()):
+            return None
+        columns = {
+            name: Column(
+                everywhere if whole else numbers[at + size : at + 2 * size].astype(np.int64), numbers[at : at + size]
+            )
+            for name, (at, size, whole) in about["columns"].items()
+        }
+        return Columns(count, columns, dict(about["texts"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
