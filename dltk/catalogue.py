@@ -70,6 +70,7 @@ TRANSLATION_METRICS = (
     *("loss", "token_loss", "perplexity", "token_error", "source_tokens", "target_tokens"),
     *("exact_match", "bleu", "chrf"),
 )
+LANGUAGE_METRICS = ("loss", "perplexity", "bits")
 KRIZHEVSKY_2012 = (
     "Krizhevsky, Sutskever, Hinton, ImageNet classification with deep convolutional neural networks, NIPS 2012"
 )
@@ -261,6 +262,20 @@ MODELS: dict[str, Architecture] = _table(
         paper=HOCHREITER_1997 + " (ref. 79)",
         parameters=93,
     ),
+    Architecture(
+        name="ngram",
+        target="dltk.models.ngram:NGram",
+        task="counting",
+        paper="Kneser, Ney, Improved backing-off for m-gram language modeling, ICASSP 1995 (the article's N-grams)",
+        parameters=0,
+    ),
+    Architecture(
+        name="rnnlm",
+        target="dltk.models.rnnlm:RNNLM",
+        task="language",
+        paper="Mikolov et al., Strategies for training large scale neural network language models, ASRU 2011 (ref. 5)",
+        parameters=4_060_000,
+    ),
 )
 
 TASKS: dict[str, TaskRow] = _table(
@@ -289,6 +304,21 @@ TASKS: dict[str, TaskRow] = _table(
         target="dltk.tasks.sequences:Sequences",
         needs=("inputs", "at", "target"),
         metrics=("loss", "sequence_error"),
+        scores=False,
+    ),
+    TaskRow(
+        name="language",
+        target="dltk.tasks.language:Language",
+        needs=("words", "target", "fresh"),
+        metrics=LANGUAGE_METRICS,
+        scores=False,
+    ),
+    TaskRow(
+        name="counting",
+        target="dltk.tasks.counting:Counting",
+        needs=("words", "target", "fresh"),
+        gradient=False,
+        metrics=LANGUAGE_METRICS,
         scores=False,
     ),
 )
@@ -351,6 +381,12 @@ DATASETS: dict[str, DatasetRow] = _table(
         target="dltk.data.number_names:NumberNames",
         provides=("source", "target"),
         what="numbers below a million in the words of two languages, made by rule (num2words)",
+    ),
+    DatasetRow(
+        name="text",
+        target="dltk.data.running_text:RunningText",
+        provides=("words", "target", "fresh"),
+        what="a text that goes on, in files train.txt, val.txt and test.txt",
     ),
     DatasetRow(
         name="adding",

@@ -87,6 +87,8 @@ def _examples(model: nn.Module, image: Sequence[int] | None) -> list[tuple[Tenso
     names, size = list(inspect.signature(model.forward).parameters), getattr(model, "input_size", None)
     if names[:2] == ["source", "words"]:
         return [tuple(torch.ones(2, many[name], dtype=torch.long) for name in ("s", "t")) for many in LENGTHS]
+    if names[0] == "words":
+        return [(torch.ones(2, many["t"], dtype=torch.long),) for many in LENGTHS]
     return [(torch.zeros(2, many["t"], size),) for many in LENGTHS] if names[0] == "inputs" and size else []
 
 

@@ -2,7 +2,8 @@
 
 `words` takes the most frequent words and marks of punctuation, as the translators of 2014 did; the rest becomes
 `<unk>`. `bpe` and `unigram` are sentencepiece's pieces of words: Sennrich, Haddow, Birch, "Neural machine translation
-of rare words with subword units", ACL (2016); Kudo, "Subword regularization", ACL (2018).
+of rare words with subword units", ACL (2016); Kudo, "Subword regularization", ACL (2018). `characters` are those of
+the text, for networks that spell.
 """
 
 import base64
@@ -18,7 +19,7 @@ from typing import Any, Literal, Protocol
 from dltk.errors import DataError
 from dltk.layers.tokens import BOS, EOS, PAD, SPECIAL, UNK
 
-Kind = Literal["words", "bpe", "unigram"]
+Kind = Literal["words", "bpe", "unigram", "characters"]
 
 TOKEN, MARK = re.compile(r"\w+|[^\w\s]"), re.compile(r"[^\w\s]")
 JOINER = "￭"  # on the side of a mark of punctuation where no space stands between it and its neighbour
@@ -174,12 +175,61 @@ class Pieces:
         return _hash(self.to_plain())
 
 
+class Characters:
+    """Characters, spaces among them.
+
+    Args:
+        characters: without the special tokens; their numbers follow from their order.
+    """
+
+    def __init__(self, characters: Sequence[str]) -> None:
+        self.characters = list(characters)
+        self._numbers = {one: number for number, one in enumerate(self.characters, len(SPECIAL))}
+
+    @classmethod
+    def learn(cls, texts: Iterable[str], size: int) -> "Characters":
+        """The most frequent ones of some texts; of equally frequent ones the first by its code."""
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(text)
+        ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        return cls([one for one, _ in ranked[: size - len(SPECIAL)]])
+
+    def __len__(self) -> int:
+        return len(SPECIAL) + len(self.characters)
+
+    def encode(self, text: str) -> list[int]:
+        """The characters of a text; what is not in the vocabulary is UNK."""
+        return [self._numbers.get(one, UNK) for one in text]
+
+    def decode(self, numbers: Sequence[int]) -> str:
+        """The text of characters."""
+        return "".join(self.name(number) for number in numbers)
+
+    def name(self, number: int) -> str:
+        """The character."""
+        if number >= len(self):
+            return SPECIAL[UNK]
+        return SPECIAL[number] if number < len(SPECIAL) else self.characters[number - len(SPECIAL)]
+
+    def to_plain(self) -> dict[str, str | list[str]]:
+        """The characters."""
+        return {"kind": "characters", "characters": self.characters}
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """Of the characters in their order."""
+        return _hash(self.to_plain())
+
+
 def learn(kind: str, texts: Iterable[str], size: int) -> Vocabulary:
     """A vocabulary of at most `size` tokens, from the texts of the training part.
 
     Raises:
         DataError: it cannot be learnt, or sentencepiece is not installed.
     """
+    if kind == "characters":
+        return Characters.learn(texts, size)
     return Words.learn(texts, size) if kind == "words" else Pieces.learn(kind, texts, size)
 
 
@@ -192,6 +242,8 @@ def from_plain(plain: Mapping[str, Any]) -> Vocabulary:
     try:
         if plain["kind"] == "words":
             return Words([str(word) for word in plain["words"]])
+        if plain["kind"] == "characters":
+            return Characters([str(one) for one in plain["characters"]])
         return Pieces(plain["kind"], base64.b64decode(plain["model"]))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DataError("", "vocabulary", f"is damaged ({error})", "Make it again.") from None

@@ -86,6 +86,12 @@ SETS = {
         fetches=True,
         languages=("en", "fr"),
     ),
+    "bible": KnownSet(
+        module="bible",
+        what="the King James Bible, 31,102 verses, from Debian's packages, by apt",
+        source="the folder with bible-kjv_*.deb and bible-kjv-text_*.deb",
+        fetches=True,
+    ),
     "icons": KnownSet(
         module="icons",
         what="6,000 icons by different hands in 8 contexts, from the themes of Debian, by apt",

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from dltk.data.pack import Packing, Settings, pack
 from dltk.data.prepare import Origin, Progress
 from dltk.data.prepare.archives import FOLDER
+from dltk.data.prepare.debian import download, packages
 from dltk.data.splits import SPLITS, split
 from dltk.errors import DataError
 
@@ -62,8 +63,8 @@ def prepare(origin: Origin, to: Path, settings: Settings, progress: Progress) ->
     Raises:
         DataError: there is no apt here, or a package is missing or damaged.
     """
-    folder = origin.folder if origin.folder is not None else _download(to / FOLDER)
-    drawings = dict(_chosen(_packages(folder)))
+    folder = origin.folder if origin.folder is not None else download(PACKAGES, to / FOLDER)
+    drawings = dict(_chosen(packages(folder, PACKAGES)))
     parts = _parts(list(drawings))
     about = {"source": "icon themes of Debian", "packages": list(PACKAGES), "size": WANTED}
     packing = pack(
@@ -72,28 +73,6 @@ def prepare(origin: Origin, to: Path, settings: Settings, progress: Progress) ->
     )  # fmt: skip
     shutil.rmtree(to / FOLDER, ignore_errors=True)
     return packing
-
-
-def _download(to: Path) -> Path:
-    if shutil.which("apt-get") is None:
-        remedy = f"Fetch {', '.join(PACKAGES)} from Debian, and give --source with their folder."
-        raise DataError("", "apt-get", "is not on this machine, which is no Debian", remedy)
-    to.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        ["apt-get", "-qq", "download", *PACKAGES], cwd=to, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise DataError("", "apt-get download", reason, "Try `apt-get update` first, or give --source.")
-    return to
-
-
-def _packages(folder: Path) -> list[Path]:
-    found = [next(iter(sorted(folder.glob(f"{name}_*.deb"))), None) for name in PACKAGES]
-    if None in found:
-        missing = [name for name, path in zip(PACKAGES, found, strict=True) if path is None]
-        raise DataError(folder, "--source", f"holds no {missing[0]}_*.deb", "`apt-get download` fetches it.")
-    return [path for path in found if path is not None]
 
 
 def _chosen(packages: list[Path]) -> Iterator[tuple[Icon, bytes]]:

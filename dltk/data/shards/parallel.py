@@ -6,13 +6,12 @@ beside the numbers of tokens of its pairs, by which batches are cut.
 
 import functools
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, overload
 
 import numpy as np
 
+from dltk.data.kept import FOLDER, keep
 from dltk.data.plan import Numbers
 from dltk.data.sentences import Lengths, Vocabularies, require_size, sample
 from dltk.data.shards.fields import decoded
@@ -23,7 +22,6 @@ from dltk.errors import DataError, SourceError
 
 SIDES = ("src.txt", "tgt.txt")  # source and target of a sample
 MAX_TEXT = 1 << 20  # bytes of one side
-FOLDER = "vocabularies"  # of the set
 
 
 class ParallelText:
@@ -143,7 +141,7 @@ class ParallelText:
         counts = np.ones((self.index.total, 2), dtype=np.int32)  # of a damaged pair: as if it were empty
         for number, texts in _readable(self._opened, range(self.index.total)):
             counts[number] = [1 + len(one.encode(text)) for one, text in zip(self.vocabularies, texts, strict=True)]
-        _keep(path, lambda file: np.save(file, counts, allow_pickle=False))
+        keep(path, lambda file: np.save(file, counts, allow_pickle=False))
         return counts
 
 
@@ -214,17 +212,5 @@ def _vocabulary(train: OpenedShards, side: int, kind: str, size: int) -> Vocabul
         raise DataError(path, "", f"is no vocabulary: {error}", "Remove it; it is made again.") from None
     numbers = range(train.index.total if kind == "words" else min(SENTENCES, train.index.total))
     found = learn(kind, (texts[side] for _, texts in _readable(train, numbers)), size)
-    _keep(path, lambda file: file.write(json.dumps(found.to_plain(), ensure_ascii=False).encode()))
+    keep(path, lambda file: file.write(json.dumps(found.to_plain(), ensure_ascii=False).encode()))
     return found
-
-
-def _keep(path: Path, write: Callable[[Any], Any]) -> None:
-    """Write a file whole or not at all; where the set may not be written to, each process makes its own."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with partial.open("wb") as file:
-            write(file)
-        partial.replace(path)
-    except PermissionError:
-        partial.unlink(missing_ok=True)

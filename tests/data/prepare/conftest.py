@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,21 @@ def tar(path: Path, files: dict[str, bytes]) -> Path:
             about.size = len(data)
             archive.addfile(about, io.BytesIO(data))
     return path
+
+
+def debian_package(folder: Path, name: str, files: dict[str, bytes]) -> None:
+    """A package of Debian that holds files by their paths; those in a folder `bin` can be run."""
+    root = folder / f"{name}.root"
+    (root / "DEBIAN").mkdir(parents=True)
+    about = f"Package: {name}\nVersion: 1.0\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\n"
+    (root / "DEBIAN" / "control").write_text(f"{about}Description: small\n")
+    for place, data in files.items():
+        path = root / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        path.chmod(0o755 if path.parent.name == "bin" else 0o644)
+    command = ["dpkg-deb", "-Znone", "--build", str(root), f"{folder}/{name}_1.0_all.deb"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def samples(folder: Path, split: str) -> dict[str, dict[str, bytes]]:

@@ -2,7 +2,6 @@
 
 import io
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from dltk.data.pack import Settings
 from dltk.data.prepare import Origin, icons
 from dltk.data.shards.sets import read_set
 from dltk.errors import DataError
-from tests.data.prepare.conftest import quiet, samples
+from tests.data.prepare.conftest import debian_package, quiet, samples
 
 pytestmark = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb: apt-get install dpkg")
 
@@ -27,16 +26,7 @@ def png(colour: tuple[int, int, int], size: int) -> bytes:
 
 def build(folder: Path, package: str, files: dict[str, bytes]) -> None:
     """A package that holds files under /usr/share/icons."""
-    root = folder / f"{package}.root"
-    (root / "DEBIAN").mkdir(parents=True)
-    about = f"Package: {package}\nVersion: 1.0\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\n"
-    (root / "DEBIAN" / "control").write_text(f"{about}Description: a theme\n")
-    for name, data in files.items():
-        path = root / "usr/share/icons" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    command = ["dpkg-deb", "-Znone", "--build", str(root), f"{folder}/{package}_1.0_all.deb"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    debian_package(folder, package, {f"usr/share/icons/{name}": data for name, data in files.items()})
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,20 @@
+"""What is worked out of a set and kept in its folder `vocabularies`, so that it need not be worked out again."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+FOLDER = "vocabularies"  # in the set's folder
+
+
+def keep(path: Path, write: Callable[[Any], Any]) -> None:
+    """Write a file whole or not at all; where the set may not be written to, each process makes its own."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with partial.open("wb") as file:
+            write(file)
+        partial.replace(path)
+    except PermissionError:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,174 @@
+"""Text that goes on: the next token follows from all before, as language models read it.
+
+A set is a folder with `train.txt`, `val.txt` and `test.txt` in UTF-8. A line is a sentence, and its end a token.
+
+The training part is cut into lanes of equal length that are read beside each other: sample k of a lane is the window
+behind sample k - 1, so that a network's state after one is its state before the next (truncated back-propagation
+through time). A global batch holds one window of each lane. Validation and test are windows too, and each is read from
+a few tokens before it, from a new state; so every token but the first counts once, whatever reads it and in whatever
+order.
+"""
+
+# Shapes: b windows, t tokens of a window, n tokens of a part, w windows of a part.
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dltk.data.dataset import fingerprint
+from dltk.data.kept import FOLDER, keep
+from dltk.data.sentences import require_size
+from dltk.data.vocabulary import Vocabulary, from_plain, learn
+from dltk.errors import DataError
+from dltk.layers.tokens import EOS, PAD
+
+Tokens = NDArray[np.int32]
+
+
+class RunningText:
+    """One split of a text.
+
+    Args:
+        split: train, val or test.
+        data_dir: where data lie on this machine.
+        folder: the set's folder there.
+        tokens: what the text is cut into: `words` and marks, sentencepiece's `bpe` or `unigram`, or `characters`.
+        vocab_size: different tokens at most; the most frequent ones of the training part.
+        lanes: read beside each other in training; as many as a global batch has samples.
+        unroll: tokens of a window (t).
+        context: tokens that are read before a window of validation and test.
+
+    Raises:
+        DataError: a file is missing, no UTF-8, or too short to be cut so.
+    """
+
+    in_memory = True
+    streams = True  # lane by lane, as the text goes on
+
+    def __init__(
+        self,
+        split: str,
+        data_dir: str | None = None,
+        *,
+        folder: str,
+        tokens: Literal["words", "bpe", "unigram", "characters"] = "words",
+        vocab_size: int = 10_000,
+        lanes: int = 32,
+        unroll: int = 32,
+        context: int = 32,
+    ) -> None:
+        require_size("vocab_size", vocab_size)
+        for key, value, least in (("lanes", lanes, 1), ("unroll", unroll, 1), ("context", context, 0)):
+            if value < least:
+                raise DataError("", f"data.{key}", f"{value} is less than {least}", f"Set at least {least}.")
+        place = _place(folder, data_dir)
+        text = _read(place / f"{split}.txt")
+        train = text if split == "train" else _read(place / "train.txt")
+        self.split, self.unroll, self.context = split, unroll, context
+        self.vocabulary = _vocabulary(place, train, tokens, vocab_size)
+        self.numbers = _encoded(place, text, split, self.vocabulary)  # (n,)
+        self.lanes = lanes if split == "train" else 1
+        self._windows, self.left_out = self._cut(place / f"{split}.txt")
+        about = [hashlib.sha256(text.encode()).hexdigest(), self.vocabulary.hash]
+        self.index_hash = fingerprint({split: [*about, *map(str, (lanes, unroll, context))]})
+
+    def _cut(self, path: Path) -> tuple[int, int]:
+        """Windows, and the tokens at the end that fill none in each lane."""
+        targets = len(self.numbers) - 1  # the first token has none before it
+        if self.split != "train":
+            if targets < 1:
+                raise DataError(path, "", f"holds {len(self.numbers)} tokens", "Give it at least two.")
+            return -(-targets // self.unroll), 0
+        windows = targets // (self.unroll * self.lanes) * self.lanes
+        if windows == 0:
+            what = f"{len(self.numbers)} tokens fill no window of {self.unroll} in each of {self.lanes} lanes"
+            raise DataError(path, "", what, "Lower data.unroll or data.lanes, or give it more text.")
+        return windows, targets - windows * self.unroll
+
+    def __len__(self) -> int:
+        return self._windows
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        """One window: `words` and `target` int64 (t,), `fresh` int64: 1 where the state before it is a new one."""
+        return {name: values[0] for name, values in self.batch(np.array([number])).items()}
+
+    def batch(self, numbers: NDArray[np.int64]) -> dict[str, Tensor]:
+        """Windows (b,): `words` (b, t), `target` (b, t), PAD where a token does not count, and `fresh` (b,)."""
+        starts = numbers * self.unroll  # (b,)
+        if self.split == "train":
+            places = starts[:, None] + np.arange(self.unroll)  # (b, t)
+            words, target = self.numbers[places], self.numbers[places + 1]
+            fresh = numbers % (self._windows // self.lanes) == 0
+        else:
+            places = starts[:, None] + np.arange(-self.context, self.unroll)  # (b, c + t)
+            # Before the text stand ends of sentences; behind it nothing counts.
+            last = len(self.numbers) - 1
+            words = np.where(places < 0, EOS, self.numbers[places.clip(0, last)])
+            counts = (places >= starts[:, None]) & (places < last)
+            target = np.where(counts, self.numbers[(places + 1).clip(0, last)], PAD)
+            fresh = np.ones(len(numbers), bool)
+        found = {"words": words, "target": target, "fresh": fresh}
+        return {name: torch.from_numpy(values.astype(np.int64)) for name, values in found.items()}
+
+
+def _place(folder: str, data_dir: str | None) -> Path:
+    if data_dir is None:
+        what = "is not set"
+        raise DataError("", "data_dir", what, f"Set data_dir=FOLDER or DLTK_DATA to where '{folder}' lies.")
+    return Path(data_dir, folder)
+
+
+def _read(path: Path) -> str:
+    """A file's text.
+
+    Raises:
+        DataError: it is missing, empty, or no UTF-8.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(path, "data.folder", "is not there", "Give the folder its train, val and test.txt.") from None
+    except UnicodeDecodeError as error:
+        what = f"byte {error.start:,} is no UTF-8 ({error.reason})"
+        raise DataError(path, "", what, "Convert it, such as by iconv.") from None
+    except OSError as error:
+        raise DataError(path, "", f"cannot be read ({error.strerror})", "Look into it.") from None
+    if not text.strip():
+        raise DataError(path, "", "is empty", "Give it some text.")
+    return text
+
+
+def _lines(text: str) -> list[str]:
+    return text.removesuffix("\n").split("\n")  # splitlines would also cut at characters that stand inside of lines
+
+
+def _vocabulary(place: Path, train: str, kind: str, size: int) -> Vocabulary:
+    """Of the training part: as it lies in the set's folder, or learnt."""
+    path = place / FOLDER / f"text-{kind}-{size}-{hashlib.sha256(train.encode()).hexdigest()[:16]}.json"
+    try:
+        return from_plain(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, DataError) as error:
+        raise DataError(path, "", f"is no vocabulary: {error}", "Remove it; it is made again.") from None
+    found = learn(kind, _lines(train), size)
+    keep(path, lambda file: file.write(json.dumps(found.to_plain(), ensure_ascii=False).encode()))
+    return found
+
+
+def _encoded(place: Path, text: str, split: str, vocabulary: Vocabulary) -> Tokens:
+    """The tokens of a part (n,), each line's end among them; kept in the set's folder, from where they are mapped."""
+    path = place / FOLDER / f"tokens-{split}-{hashlib.sha256(text.encode()).hexdigest()[:16]}-{vocabulary.hash}.npy"
+    if not path.is_file():
+        numbers = [np.array([*vocabulary.encode(line), EOS], np.int32) for line in _lines(text)]
+        made: Tokens = np.concatenate(numbers)
+        keep(path, lambda file: np.save(file, made, allow_pickle=False))
+        return made
+    kept: Tokens = np.load(path, mmap_mode="r", allow_pickle=False)
+    return kept

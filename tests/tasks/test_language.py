@@ -1,0 +1,152 @@
+"""Language models in training: the state goes on, on any number of processes and over a restart; exact perplexity."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import dltk
+from dltk.data.loader import BatchInfo
+from dltk.errors import DataError
+from dltk.layers.tokens import PAD
+from dltk.models.rnnlm import RNNLM
+from dltk.run.folder import RunFolder
+from dltk.tasks.language import Language
+
+LANES, WINDOW, WORDS = 4, 5, 30
+
+
+@pytest.fixture(name="model", scope="module")
+def made_model() -> RNNLM:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return RNNLM(vocab_size=WORDS, hidden_size=8, classes=5)
+
+
+def lanes_of(steps: int) -> torch.Tensor:
+    drawn = torch.Generator().manual_seed(2)
+    return torch.randint(4, WORDS, (LANES, steps * WINDOW + 1), generator=drawn)
+
+
+def batch_of(text: torch.Tensor, step: int, rank: int = 0, world: int = 1) -> dict[str, object]:
+    places = np.arange(rank, LANES, world)
+    rows, at = text[places], step * WINDOW
+    info = BatchInfo(
+        epoch=0, step=step, micro=0, places=places + step * LANES, keys=(), hashes=np.empty(0, np.uint64),
+        samples=LANES, planned=float(LANES), weight=float(len(places)), damaged=(),
+    )  # fmt: skip
+    return {
+        "words": rows[:, at : at + WINDOW],
+        "target": rows[:, at + 1 : at + WINDOW + 1],
+        "fresh": torch.full((len(places),), int(step == 0)),
+        "weight": torch.ones(len(places)),
+        "info": info,
+    }
+
+
+def test_windows_in_a_row_cost_what_the_whole_lane_does(model):
+    text, task = lanes_of(3), Language(model).train()
+    losses = [task.measure(batch_of(text, step))["loss"].item() for step in range(3)]
+    known, _ = model.read(text[:, :-1], model.start(LANES))
+    whole = model.losses(known.flatten(0, 1), text[:, 1:].flatten())
+    assert sum(losses) == pytest.approx(whole.sum().item(), rel=1e-5)
+    anew = Language(model).train()
+    assert float(anew.measure(batch_of(text, 0))["loss"]) == pytest.approx(losses[0])
+    assert float(anew.measure({**batch_of(text, 1), "fresh": torch.ones(LANES)})["loss"]) != pytest.approx(losses[1])
+
+
+def test_processes_together_do_what_one_does(model):
+    text, one = lanes_of(2), Language(model).train()
+    two = [Language(model).train() for _ in range(2)]
+    for step in range(2):
+        whole = one.measure(batch_of(text, step))
+        parts = [task.measure(batch_of(text, step, rank, 2)) for rank, task in enumerate(two)]
+        for name in ("loss", "weight"):
+            assert float(sum(part[name] for part in parts)) == pytest.approx(float(whole[name]), rel=1e-5)
+    for rank, task in enumerate(two):
+        assert torch.allclose(task._carried[rank::2], one._carried[rank::2])
+
+
+def test_tokens_that_do_not_count_cost_nothing(model):
+    task, batch = Language(model).eval(), batch_of(lanes_of(1), 0)
+    target = batch["target"].clone()
+    target[:, :2] = PAD
+    found, whole = task.measure({**batch, "target": target}), task.measure(batch)
+    assert int(found["weight"]) == LANES * (WINDOW - 2)
+    assert not found["scores"][:, :2].any()
+    assert torch.allclose(found["scores"][:, 2:], whole["scores"][:, 2:])
+    assert float(found["loss"]) == pytest.approx(float(found["scores"].sum()), rel=1e-5)
+
+
+@pytest.fixture(name="root", scope="module")
+def made_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("texts")
+    (root / "counted").mkdir()
+    for part, count in (("train", 300), ("val", 40), ("test", 50)):
+        lines = [" ".join(f"w{(7 * line + word) % 25}" for word in range(2 + line % 4)) for line in range(count)]
+        (root / "counted" / f"{part}.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def small(root: Path, *more: str) -> list[object]:
+    recipe = {
+        "name": "counted",
+        "model": {"architecture": "rnnlm", "vocab_size": 40, "hidden_size": 8, "classes": 5, "dropout": 0.1},
+        "data": {"name": "text", "folder": "counted", "vocab_size": 40, "lanes": 4, "unroll": 8, "context": 4},
+        "optimizer": {"name": "adam", "lr": 0.01},
+        "batch": {"global": 4},
+        "train": {"epochs": 1},
+        "checkpoint": {"monitor": "val/perplexity", "every_steps": 10},
+        "log": {"wandb": "disabled"},
+    }
+    return [recipe, f"data_dir={root}", f"runs_dir={root / 'runs'}", *more]
+
+
+def weights(run: RunFolder) -> torch.Tensor:
+    return torch.cat([one.detach().flatten() for one in dltk.load(run, "last").model.parameters()])
+
+
+def test_a_restart_goes_on_in_the_middle_of_the_lanes(root, monkeypatch):
+    from dltk.launch import here
+
+    whole = dltk.train(*small(root, "run=whole"))
+    summary = whole.summary()
+    assert summary is not None
+    measured = summary["evaluation"]["metrics"]
+    assert measured["test/perplexity"] == pytest.approx(math.exp(measured["test/loss"]))
+    assert measured["test/bits"] == pytest.approx(measured["test/loss"] / math.log(2))
+    assert measured["test/perplexity"] < 25
+    monkeypatch.chdir(root)
+    (root / "trip_at_15.py").write_text(
+        "from lightning import Callback\n\nTRIPPED = []\n\n\nclass Trip(Callback):\n"
+        "    def on_train_batch_start(self, trainer, module, batch, index):\n"
+        "        if index == 15 and not TRIPPED:\n"
+        "            TRIPPED.append(index)\n"
+        "            raise RuntimeError('tripped')\n"
+    )
+    folder, changed = here.open_run(small(root, "run=tripped", "train.callbacks=[{name: 'trip_at_15:Trip'}]"))
+    with pytest.raises(RuntimeError, match="tripped"):
+        here.attempt(folder, changed)
+    here.attempt(folder, changed)
+    assert torch.equal(weights(folder), weights(whole))
+
+
+def test_counts_are_those_of_every_lane(root):
+    run = dltk.train(*small(root, "run=counted"), {
+        "model": {"architecture": "ngram", "vocab_size": 40, "order": 2},
+        "task": {"name": "counting"}, "optimizer": None,
+    })  # fmt: skip
+    model = dltk.load(run, "last").model
+    text = dltk.assemble.build_data(run.recipe).part("train")
+    length = len(text) // text.lanes * text.unroll
+    lanes = torch.as_tensor(np.stack([text.numbers[lane * length : (lane + 1) * length + 1] for lane in range(4)]))
+    pairs = lanes.long().unfold(1, 2, 1).flatten(0, 1)
+    assert int(model.totals2.sum()) == len(pairs)
+    assert model.grams2.tolist() == sorted({40 * first + second for first, second in pairs.tolist()})
+
+
+def test_a_batch_holds_a_window_of_each_lane(root):
+    with pytest.raises(DataError, match=r"batch\.global: 6 samples make a batch, and the text has 4 lanes"):
+        dltk.train(*small(root, "run=other", "batch.global=6"))
