@@ -117,6 +117,7 @@ def _check(sources: list[str]) -> None:
     """Find the mistakes in a new run before its folder is made, and print what its recipe has to say."""
     from dltk import recipe
     from dltk.launch.opening import is_run
+    from dltk.trainer.config import require_arithmetic
 
     if not is_run(sources[0]):
         require_trainable(recipe.load(*sources))
@@ -133,7 +134,7 @@ def require_trainable(loaded: "Recipe") -> None:
 
     settings = recipe.resolve_place(loaded.settings)
     total_steps(settings, data_facts(settings))
-    here.devices(settings["launch"])
+    require_arithmetic(settings["train"]["precision"], here.devices(settings["launch"])[0])
     for line in loaded.notes:
         terminal.note(line)
 
