@@ -117,7 +117,6 @@ def _check(sources: list[str]) -> None:
     """Find the mistakes in a new run before its folder is made, and print what its recipe has to say."""
     from dltk import recipe
     from dltk.launch.opening import is_run
-    from dltk.trainer.config import require_arithmetic
 
     if not is_run(sources[0]):
         require_trainable(recipe.load(*sources))
@@ -131,6 +130,7 @@ def require_trainable(loaded: "Recipe") -> None:
     """
     from dltk import recipe
     from dltk.launch import here
+    from dltk.trainer.config import require_arithmetic
 
     settings = recipe.resolve_place(loaded.settings)
     total_steps(settings, data_facts(settings))
