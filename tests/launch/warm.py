@@ -25,6 +25,8 @@ def serve() -> dict[str, Any] | None:
             if not line:
                 return None
             request: dict[str, Any] = json.loads(line)
+            if any("deepspeed" in argument for argument in request["arguments"]):
+                zero.imported("cpu")  # once, and not in each process of each of these
             child = os.fork()
             if child == 0:
                 return request
@@ -110,6 +112,7 @@ if __name__ == "__main__":  # a command's data workers import this file too
     import dltk.launch.ensemble  # noqa: F401
     from dltk.cli import main, run
     from dltk.launch import measuring, processes, rank, simulation  # noqa: F401
+    from dltk.trainer.strategies import zero
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the tests' terminal is not for the server
     request = serve()
