@@ -54,7 +54,21 @@ def sgd(
         if nesterov:
             raise ValueError("nesterov looks ahead along gradients. Leave it out, or set velocity=gradients")
         return StepMomentum(params, **settings)
-    return torch.optim.SGD(params, nesterov=nesterov, **settings)
+    made = torch.optim.SGD(params, nesterov=nesterov, **settings)
+    made.register_step_pre_hook(_begin_at_rest)
+    return made
+
+
+def _begin_at_rest(optimizer: Optimizer, *_: Any) -> None:
+    """Give each parameter a velocity of 0 before its first step, as the rule says.
+
+    Torch's one kernel for all would write the first gradient into memory that nobody wrote before, and where that step
+    is skipped, for a gradient that 16 bits do not hold, take what lies there for the velocity from then on.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            if parameter.grad is not None and optimizer.state[parameter].get("momentum_buffer") is None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 class StepMomentum(torch.optim.SGD):

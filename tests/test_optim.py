@@ -163,6 +163,26 @@ def test_one_kernel_for_all_parameters_is_exact(make: Any, plain: Any) -> None:
     torch.testing.assert_close(fused, loops, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("velocity", ["gradients", "steps"])
+def test_a_first_step_that_is_skipped_in_16_bits_leaves_no_trace(
+    velocity: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def moved(gradients: list[float]) -> torch.Tensor:
+        weight = nn.Parameter(torch.ones(1000))
+        optimizer = optim.sgd([{"params": [weight]}], lr=0.1, momentum=0.9, velocity=velocity)
+        scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+        for gradient in gradients:
+            optimizer.zero_grad()
+            scaler.scale((weight * gradient).sum()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        return weight.detach()
+
+    # As dirty as memory may be.
+    monkeypatch.setattr(torch, "empty_like", lambda like, **more: torch.full_like(like, math.nan, **more))
+    assert torch.equal(moved([math.inf, 1.0, 1.0]), moved([1.0, 1.0]))
+
+
 def test_parameters_that_no_kernel_takes_are_moved_all_the_same() -> None:
     weight = nn.Parameter(torch.ones(2, dtype=torch.complex64))
     optimizer = optim.sgd([{"params": [weight]}], lr=0.5)

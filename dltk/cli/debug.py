@@ -63,10 +63,13 @@ def _prepare(sources: list[str]) -> tuple["Context", list[dict[str, Any]]]:
     from dltk.launch.debugging import Context
     from dltk.launch.here import devices
     from dltk.launch.rank import set_threads
+    from dltk.trainer.config import require_arithmetic
     from dltk.trainer.make import Place
 
+    accelerator = devices(settings["launch"])[0]
+    require_arithmetic(settings["train"]["precision"], accelerator)
     set_threads(settings, 1)
-    context = Context(settings, Place(0, 1, devices(settings["launch"])[0]))
+    context = Context(settings, Place(0, 1, accelerator))
     return context, _layers(context.task().model, image)
 
 

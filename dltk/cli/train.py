@@ -130,10 +130,11 @@ def require_trainable(loaded: "Recipe") -> None:
     """
     from dltk import recipe
     from dltk.launch import here
+    from dltk.trainer.config import require_arithmetic
 
     settings = recipe.resolve_place(loaded.settings)
     total_steps(settings, data_facts(settings))
-    here.devices(settings["launch"])
+    require_arithmetic(settings["train"]["precision"], here.devices(settings["launch"])[0])
     for line in loaded.notes:
         terminal.note(line)
 

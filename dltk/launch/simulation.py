@@ -58,7 +58,7 @@ class Simulation:
         try:
             with blocked():
                 for environment in self._environments():
-                    launchers.append(subprocess.Popen(command, env=environment, start_new_session=True))
+                    launchers.append(_start(command, environment))
             _pass_on(launchers, signals)
         finally:
             for launcher in launchers:
@@ -76,6 +76,11 @@ class Simulation:
         for number in range(self.nodes):
             slurm = {**said, "SLURM_PROCID": number, "SLURM_NODEID": number, "SLURM_RESTART_COUNT": 0}
             yield {**os.environ, **{name: str(value) for name, value in {**slurm, **ours}.items()}}
+
+
+def _start(command: list[str], environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    """One launcher, in a session of its own."""
+    return subprocess.Popen(command, env=environment, start_new_session=True)
 
 
 def _pass_on(launchers: list["subprocess.Popen[bytes]"], signals: Signals) -> None:

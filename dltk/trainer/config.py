@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from dltk.errors import LaunchError
 from dltk.run.duration import Duration
 
 
@@ -117,6 +118,17 @@ def accumulation(batch: BatchConfig, world: int) -> int:
     if batch.accumulate is not None:
         return batch.accumulate
     return 1 if batch.micro is None else -(-batch.global_ // (batch.micro * world))
+
+
+def require_arithmetic(precision: str, accelerator: str) -> None:
+    """See that a training computes in the numbers that its recipe says; Lightning would take bf16 on a CPU instead.
+
+    Raises:
+        LaunchError: it would not.
+    """
+    if precision == "16-mixed" and accelerator == "cpu":
+        what = "16-mixed given, and it runs on CPUs, where 16 bits are trained in bf16 only"
+        raise LaunchError("", "train.precision", what, "Set it to bf16-mixed or 32-true.")
 
 
 def section(settings: Mapping[str, Any], name: str, config: type[Any]) -> Any:

@@ -25,6 +25,7 @@ from dltk.trainer.config import (
     LogConfig,
     TrainConfig,
     accumulation,
+    require_arithmetic,
     section,
 )
 from dltk.trainer.faults import Faults
@@ -90,8 +91,12 @@ def make_trainer(
         signals: the process's signals, installed already.
         listeners: who hears of each metrics line.
         callbacks_of_others: what the recipe names from other packages.
+
+    Raises:
+        LaunchError: the place has not the recipe's arithmetic.
     """
     train = section(settings, "train", TrainConfig)
+    require_arithmetic(train.precision, place.accelerator)
     log = section(settings, "log", LogConfig)
     display = Display(data.total_steps)
     stopwatch = Stopwatch()

@@ -32,6 +32,13 @@ from tests.cli.conftest import ROOT, Command
         (["train"], "RECIPE: is missing."),
         (["train", "linear_digits", "--seeds", "2", "run=x"], "--seeds: cannot be combined with 'run=x'."),
         (["train", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        *(
+            (
+                [command, "linear_digits", "train.precision=16-mixed", "launch.accelerator=cpu"],
+                "train.precision: 16-mixed given, and it runs on CPUs, where 16 bits are trained in bf16 only. Set it",
+            )
+            for command in ("train", "debug")
+        ),
         (["train", "--fork", "nowhere"], "nowhere: no such folder."),
         (["evaluate", "nowhere"], "nowhere: no such folder. `dltk runs` lists the runs."),
         (["evaluate", "nowhere", "--split", "all"], "Invalid value for '--split'"),

@@ -141,7 +141,8 @@ def test_faults_and_machines_are_asked_for_as_a_whole(workshop: Workshop) -> Non
 @pytest.mark.timeout(400)
 def test_two_machines_train_as_one_process_does(workshop: Workshop) -> None:
     alone = workshop.train("one", *PLAIN)
-    said = workshop.dltk("train", "small.yaml", "run=two", *PLAIN, "--simulate", "2x2", "--slow", "rank=3:5ms")
+    simulated = ("--simulate", "2x2", "--slow", "rank=3:5ms")
+    said = workshop.dltk("train", "small.yaml", "run=two", *PLAIN, *simulated, cold_ranks=True)
     assert "4 processes on 2 machines" in said.out
     assert said.out.count("test/top1_error") == 1, "the table, once"
     run = workshop.run("two")
@@ -179,10 +180,12 @@ def test_all_machines_leave_together(workshop: Workshop, number: int, code: int)
     command = workshop.start("train", "small.yaml", f"run={name}", *PLAIN, "log.every_steps=1", *slow)
     metrics: Path = workshop.run(name) / "metrics.jsonl"
     wait_until(lambda: metrics.exists() and metrics.read_text().count("\n") > 2, "some steps", 60, command.kill)
+    started = below(command.pid)
+    assert len(started) >= 4, "two launchers and their processes"
     command.signal(number)
     command.end(code)
     assert RunFolder.open(workshop.run(name)).ledger.attempts()[-1]["exit_code"] == code
-    wait_until(lambda: not launchers(name), "the launchers to leave", 5)
+    wait_until(lambda: not started & processes().keys(), "the launchers to leave", 5)
     workshop.dltk("train", f"runs/small/{name}", "--simulate", "1x2")
     assert RunFolder.open(workshop.run(name)).status == "done"
 
@@ -190,13 +193,14 @@ def test_all_machines_leave_together(workshop: Workshop, number: int, code: int)
 @pytest.mark.cluster
 @pytest.mark.timeout(200)
 def test_a_signal_that_comes_while_python_starts_is_not_lost(workshop: Workshop) -> None:
-    command = workshop.start("train", "small.yaml", "run=early", *PLAIN, "--simulate", "2x1")
-    wait_until(lambda: len(launchers("early")) == 2, "the launchers", 60, command.kill)
+    command = workshop.start("train", "small.yaml", "run=early", *PLAIN, "--simulate", "2x1", cold_ranks=True)
+    wait_until(lambda: len(below(command.pid)) == 2, "the launchers", 60, command.kill)
+    started = below(command.pid)
     command.signal(signal.SIGTERM)
     command.end(85)
     (attempt,) = RunFolder.open(workshop.run("early")).ledger.attempts()
     assert (attempt["reason"], attempt["exit_code"], attempt["step"]) == ("SIGTERM", 85, 0)
-    wait_until(lambda: not launchers("early"), "the launchers to leave", 5)
+    wait_until(lambda: not started & processes().keys(), "the launchers to leave", 5)
 
 
 @pytest.mark.cluster
@@ -206,21 +210,18 @@ def test_a_second_ctrl_c_leaves_nothing_behind(workshop: Workshop) -> None:
     command = workshop.start("train", "small.yaml", "run=twice", *PLAIN, "log.every_steps=1", *slow)
     metrics: Path = workshop.run("twice") / "metrics.jsonl"
     wait_until(metrics.exists, "a step", 90, command.kill)
+    started = below(command.pid)
+    assert len(started) >= 4, "two launchers and their processes"
     for _ in range(2):
         command.signal(signal.SIGINT)
         time.sleep(0.3)
     command.end(130, 5)
-    wait_until(lambda: not launchers("twice"), "the launchers to leave", 5)
+    wait_until(lambda: not started & processes().keys(), "the launchers to leave", 5)
 
 
-def launchers(name: str) -> list[int]:
-    """Processes that have a run's folder on their command line."""
-    found = []
-    for pid in processes():
-        try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-        except OSError:
-            continue
-        if any(word.endswith(f"runs/small/{name}") for word in command):
-            found.append(pid)
+def below(pid: int) -> set[int]:
+    """The processes that a process has started, and those that they have."""
+    found: set[int] = set()
+    while more := {one for one, (parent, _) in processes().items() if parent in {pid, *found}} - found:
+        found |= more
     return found

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +25,8 @@ def serve() -> dict[str, Any] | None:
             if not line:
                 return None
             request: dict[str, Any] = json.loads(line)
+            if any("deepspeed" in argument for argument in request["arguments"]):
+                zero.imported("cpu")  # once, and not in each process of each of these
             child = os.fork()
             if child == 0:
                 return request
@@ -60,10 +63,10 @@ def become(request: dict[str, Any]) -> None:
         os.setuid(request["user"])
 
 
-class ForkedRank:
-    """One of several processes of a run, forked from its launcher; as much of a Popen as the launcher uses."""
+class Forked:
+    """One of several processes of a run, or the launcher of a simulated machine; as much of a Popen as is used."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], log: IO[bytes] | None) -> None:
+    def __init__(self, command: list[str], environment: dict[str, str], log: IO[bytes] | None = None) -> None:
         self.returncode: int | None = None
         self.pid = os.fork()
         if self.pid:
@@ -75,7 +78,10 @@ class ForkedRank:
             if log is not None:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
-            code = importlib.import_module(command[2]).main(command[3:])
+            work = run if command[2] == "dltk" else importlib.import_module(command[2]).main
+            code = work(command[3:])
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -93,6 +99,9 @@ class ForkedRank:
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
 
 if __name__ == "__main__":  # a command's data workers import this file too
     import lightning  # noqa: F401
@@ -101,8 +110,9 @@ if __name__ == "__main__":  # a command's data workers import this file too
     import torchvision  # noqa: F401
 
     import dltk.launch.ensemble  # noqa: F401
-    from dltk.cli import main
-    from dltk.launch import measuring, processes, rank  # noqa: F401
+    from dltk.cli import main, run
+    from dltk.launch import measuring, processes, rank, simulation  # noqa: F401
+    from dltk.trainer.strategies import zero
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the tests' terminal is not for the server
     request = serve()
@@ -110,6 +120,6 @@ if __name__ == "__main__":  # a command's data workers import this file too
         signal.signal(signal.SIGINT, signal.default_int_handler)
         become(request)
         if not request["cold_ranks"]:
-            processes._start = ForkedRank
+            processes._start = simulation._start = Forked
         main(request["arguments"])
     gc.freeze()  # the last look for cycles takes seconds

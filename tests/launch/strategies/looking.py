@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor
 from torch.distributed.tensor.debug import CommDebugMode
 
@@ -70,6 +71,24 @@ class Masks(Callback):
 
     def _file(self, rank: int) -> Path:
         return self.folder / f"mask-{self.calls}-{rank}"
+
+
+class Half(Callback):
+    """Trains in float16 on the CPU, where Lightning does not, and keeps what became of the scale of the loss.
+
+    The first scale makes some gradients infinite.
+    """
+
+    def __init__(self, folder: str, scale: float) -> None:
+        self.folder, self.first, self.scales = Path(folder), scale, [scale]
+
+    def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=self.first)
+        trainer.strategy._precision_plugin = MixedPrecision("16-mixed", "cpu", self.scaler)
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        self.scales.append(self.scaler.get_scale())
+        (self.folder / f"scales-{trainer.global_rank}").write_text(json.dumps(self.scales))
 
 
 class Gathered(Callback):

@@ -1,5 +1,7 @@
 """What else a recipe may say means the same under every strategy: precision, optimisers, damage, frozen parts."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,6 +57,23 @@ def test_it_is_the_training_of_one_process(train: Train, strategy: str, way: str
     found, wanted = state(several, 6), state(alone, 6)
     for part in ("weights", "average", "optimizer"):
         assert_close(found[part], wanted[part], part, relative=1e-4)
+
+
+def test_an_infinite_gradient_of_half_precision_skips_the_step_on_all_processes(train: Train, tmp_path: Path) -> None:
+    found, scales = {}, {}
+    for strategy in ("ddp", "fsdp2"):
+        folder = tmp_path / strategy
+        folder.mkdir()
+        name = "tests.launch.strategies.looking:Half"
+        callback = f"train.callbacks=[{{name: '{name}', folder: '{folder}', scale: 1.0e7}}]"
+        run = train(strategy, 2, "sgd", "train.steps=8", "train.clip_norm=0.2", "batch.accumulate=1", callback)
+        scales[strategy] = [json.loads((folder / f"scales-{rank}").read_text()) for rank in range(2)]
+        found[strategy] = run
+    first = scales["ddp"][0]
+    assert 1e7 / 256 < first[-1] < 1e7, "no step was skipped, or every one"
+    assert [*scales["ddp"], *scales["fsdp2"]] == [first] * 4
+    assert curve(found["fsdp2"], "train/loss") == pytest.approx(curve(found["ddp"], "train/loss"), abs=1e-3)
+    assert_close(state(found["fsdp2"], 8)["weights"], state(found["ddp"], 8)["weights"], relative=1e-3)
 
 
 @pytest.mark.parametrize("strategy", SHARDED[1:])
