@@ -127,10 +127,10 @@ def _show_settings(found: Comparison) -> None:
     if len(found.groups) > 1 and not telling:
         terminal.say("No setting that can change the result differs, but for the seed.")
     if telling and len(found.groups) <= FEW:
-        rows = [(one.key, *(_values(values) for values in one.values)) for one in telling]
+        rows = [(one.key, *(values_text(values) for values in one.values)) for one in telling]
         terminal.show(terminal.table(["differs", *(group.name for group in found.groups)], rows))
     elif telling:
-        rows = [(one.key, _values(_distinct(one))) for one in telling]
+        rows = [(one.key, values_text(_distinct(one))) for one in telling]
         terminal.show(terminal.table(["differs", "values"], rows))
     rest = [one.key for one in found.settings if one.harmless]
     if rest:
@@ -141,7 +141,8 @@ def _distinct(one: Setting) -> list[str]:
     return list(dict.fromkeys(value for values in one.values for value in values))
 
 
-def _values(values: Sequence[str]) -> str:
+def values_text(values: Sequence[str]) -> str:
+    """The values of a setting, the first of many."""
     more = f" … {len(values) - VALUES} more" if len(values) > VALUES else ""
     return " · ".join(values[:VALUES]) + more
 
@@ -183,7 +184,7 @@ def _show_differences(found: Comparison) -> None:
     heads = ["group", ">difference", ">95 % interval", ">p", ">Holm", "|by", "verdict"]
     rows: list[Sequence[object]] = []
     for one in found.differences:
-        rows += _difference_rows(one)
+        rows += difference_rows(one)
     terminal.say()
     terminal.show(terminal.table(heads, rows, title))
     for line in difference_notes(found):
@@ -217,7 +218,7 @@ def _chosen(one: Compared) -> Difference | None:
     return {"seed": one.seeds, "sample": one.samples}.get(one.by)
 
 
-def _difference_rows(one: Compared) -> Iterator[tuple[object, ...]]:
+def difference_rows(one: Compared) -> Iterator[tuple[object, ...]]:
     """A row for each way in which the difference was looked at; the verdict stands at the one that it goes by."""
     ways = [(way, found) for way, found in (("seed", one.seeds), ("sample", one.samples)) if found is not None]
     told = {way for way, found in ways if found.p is not None} or {way for way, _ in ways[:1]}
