@@ -5,9 +5,10 @@ from, and where each column lies behind it, as 64-bit floating-point numbers. It
 and may be deleted at any time; where it cannot be written, the metrics are read without it.
 """
 
+import contextlib
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from dltk.compare.cache import FOLDER, keep, signature
 from dltk.run.atomic import BEYOND_JSON, to_json
 
 FORMAT = 1
+AT_ONCE = 1000  # lines; of more the objects would not stay in the processor's cache
 _NUMBERS = {int, float, bool}
 Array = NDArray[np.float64]
 
@@ -81,35 +83,49 @@ def read(run: Path) -> Columns:
 
 def parse(data: bytes) -> Columns:
     """The columns of a log; lines that are not whole objects, such as a torn last one, are passed over."""
-    shapes: dict[tuple[str, ...], tuple[list[int], list[Any]]] = {}  # keys to the lines that have just these
-    count = 0
-    for text in data.split(b"\n"):
+    parts: dict[str, list[Column]] = defaultdict(list)
+    texts: dict[str, str] = {}
+    count, lines = 0, data.split(b"\n")
+    for begin in range(0, len(lines), AT_ONCE):
+        rows = list(_objects(lines[begin : begin + AT_ONCE]))
+        _take(rows, count, parts, texts)
+        count += len(rows)
+    return Columns(count, {name: _joined(some) for name, some in parts.items()}, texts)
+
+
+def _objects(lines: Sequence[bytes]) -> Iterator[dict[str, Any]]:
+    for text in lines:
         try:
             row = orjson.loads(text)
         except ValueError:
             continue
-        if not isinstance(row, dict):
-            continue
-        lines, values = shapes.setdefault(tuple(row), ([], []))
-        lines.append(count)
-        values.append(row.values())
-        count += 1
-    parts: dict[str, list[Column]] = defaultdict(list)
-    texts: dict[str, tuple[int, str]] = {}
-    for names, (lines, rows) in shapes.items():
-        places = np.array(lines, np.int64)
-        for name, cells in zip(names, zip(*rows, strict=True), strict=True):
+        if isinstance(row, dict):
+            yield row
+
+
+def _take(rows: Sequence[dict[str, Any]], first: int, parts: dict[str, list[Column]], texts: dict[str, str]) -> None:
+    """Add rows, the first of which is line `first`, to the columns; the last value of those that are text."""
+    shapes: dict[tuple[str, ...], list[int]] = {}  # keys to the rows that have just these
+    for at, row in enumerate(rows):
+        shapes.setdefault(tuple(row), []).append(at)
+    latest: dict[str, int] = {}
+    for names, places in shapes.items():
+        lines = np.array(places, np.int64) + first
+        for name, cells in zip(names, zip(*(rows[at].values() for at in places), strict=True), strict=True):
             numbers = _numbers(cells)
             if numbers is not None:
-                parts[name].append(Column(places, numbers))
-            elif isinstance(cells[-1], str) and lines[-1] >= texts.get(name, (-1, ""))[0]:
-                texts[name] = (lines[-1], cells[-1])
-    columns = {name: _joined(some) for name, some in parts.items()}
-    return Columns(count, columns, {name: text for name, (_, text) in texts.items()})
+                parts[name].append(Column(lines, numbers))
+            elif isinstance(cells[-1], str) and places[-1] >= latest.get(name, -1):
+                latest[name], texts[name] = places[-1], cells[-1]
 
 
 def _numbers(cells: Sequence[Any]) -> Array | None:
     """Values of JSON as numbers; None where one of them is none."""
+    if not isinstance(cells[0], str):
+        with contextlib.suppress(ValueError):  # lists of several lengths
+            found = np.array(cells)
+            if found.ndim == 1 and found.dtype.kind in "fib":
+                return found.astype(np.float64, copy=False)
     kinds = set(map(type, cells))
     if kinds - _NUMBERS == {str}:
         cells = [BEYOND_JSON.get(cell, cell) if isinstance(cell, str) else cell for cell in cells]
