@@ -131,7 +131,7 @@ class Wanted:
     """What is to be read of each run.
 
     Args:
-        curves: metrics whose course is wanted; None: the monitored one and `train/loss`; `*`: every one.
+        curves: metrics whose course is wanted; None: those of the validation and `train/loss`; `*`: every one.
         points: of each curve at most.
     """
 
@@ -154,9 +154,9 @@ def see(run: RunFolder, wanted: Wanted = Wanted()) -> Seen:
     monitor, mode = settings.get("checkpoint.monitor"), settings.get("checkpoint.mode")
     evaluation = summary.get("evaluation")
     along = _along(log, spans)
-    names = wanted.curves if wanted.curves is not None else ("train/loss", monitor)
+    names = wanted.curves if wanted.curves is not None else ("train/loss", *_beginning(log, "val/"))
     if "*" in names:
-        names = tuple(name for name in log.columns if "/" in name)
+        names = _beginning(log, "")
     return Seen(
         path=run.path,
         name=run.name,
@@ -303,6 +303,11 @@ def _hours(times: Array, spans: Sequence[tuple[float, float, int]]) -> Array:
     # The ledger's clock has whole seconds, so a line may stand a little outside of its attempt.
     passed = sum(np.clip(times - start, 0.0, end - start) for start, end, _ in spans)
     return np.asarray(passed, np.float64) / 3600
+
+
+def _beginning(log: Columns, text: str) -> tuple[str, ...]:
+    """Metrics whose names begin so."""
+    return tuple(name for name in log.columns if "/" in name and name.startswith(text))
 
 
 def _curve(log: Columns, name: str, along: dict[str, Array], points: int) -> Curve:

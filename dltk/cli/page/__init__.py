@@ -23,6 +23,7 @@ from dltk.cli.compared import (
     difference_notes,
     difference_rows,
     footnotes,
+    harmless,
     heading,
     hours_text,
     values_text,
@@ -75,7 +76,7 @@ def made(found: Comparison, runs: Sequence[Seen]) -> str:
         settings=[
             (one.key, [values_text(values) for values in one.values]) for one in found.settings if not one.harmless
         ],
-        harmless=[one.key for one in found.settings if one.harmless],
+        harmless=harmless(found),
         heads=[(heading(quantity), quantity.where) for quantity in found.quantities],
         results=_results(found),
         footnotes=list(footnotes(found)),
