@@ -1,26 +1,17 @@
-"""`metrics.jsonl` by columns, kept in the run's `cache/` so that many long runs are compared quickly.
-
-The file `cache/metrics.columns` begins with one line of JSON: the size and time of the `metrics.jsonl` that it was made
-from, and where each column lies behind it, as 64-bit floating-point numbers. It is made anew when these have changed,
-and may be deleted at any time; where it cannot be written, the metrics are read without it.
-"""
+"""`metrics.jsonl` by columns: each metric with the lines that have it."""
 
 import contextlib
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from dltk.compare.cache import FOLDER, keep, signature
-from dltk.run.atomic import BEYOND_JSON, to_json
+from dltk.run.atomic import BEYOND_JSON
 
-FORMAT = 1
 AT_ONCE = 1000  # lines; of more the objects would not stay in the processor's cache
 _NUMBERS = {int, float, bool}
 Array = NDArray[np.float64]
@@ -46,11 +37,6 @@ class Columns:
     def __init__(self, count: int, columns: dict[str, Column], texts: dict[str, str]) -> None:
         self.count, self.columns, self.texts = count, columns, texts
 
-    def last(self, name: str) -> float | None:
-        """The last value of a metric; None where it was never logged."""
-        column = self.columns.get(name)
-        return float(column.values[-1]) if column else None
-
     def along(self, name: str, lines: NDArray[np.int64]) -> Array:
         """What a metric that stands in every line, such as `step`, is in some of them; NaN where it is missing."""
         column = self.columns.get(name)
@@ -58,27 +44,6 @@ class Columns:
         if column is not None:
             whole[column.lines] = column.values
         return whole[lines]
-
-
-def read(run: Path) -> Columns:
-    """The metrics of a run folder; from the cache where it is of today's log, else from the log, and then kept."""
-    log, cache = run / "metrics.jsonl", run / FOLDER / "metrics.columns"
-    source = signature(log)
-    if source is None:
-        return Columns(0, {}, {})
-    kept = _loaded(cache, source)
-    if kept is not None:
-        return kept
-    try:
-        data = log.read_bytes()
-    except OSError:
-        return Columns(0, {}, {})
-    made = parse(data)
-    keep(cache, _packed(made, source))
-    return made
-
-
-# From lines
 
 
 def parse(data: bytes) -> Columns:
@@ -142,46 +107,3 @@ def _joined(parts: Sequence[Column]) -> Column:
     lines = np.concatenate([part.lines for part in parts])
     order = np.argsort(lines, kind="stable")
     return Column(lines[order], np.concatenate([part.values for part in parts])[order])
-
-
-# The cache's file
-
-
-def _packed(made: Columns, source: list[int]) -> bytes:
-    blocks: list[Array] = []
-    places: dict[str, list[int]] = {}
-    at = 0
-    for name, column in made.columns.items():
-        count = len(column.values)
-        everywhere = count == made.count
-        for block in [column.values] if everywhere else [column.values, column.lines.astype(np.float64)]:
-            blocks.append(block)
-        places[name] = [at, count, int(everywhere)]
-        at += count if everywhere else 2 * count
-    about = {"format": FORMAT, "order": sys.byteorder, "source": source, "count": made.count}
-    head = to_json({**about, "columns": places, "texts": made.texts}).encode()
-    head += b" " * (-(len(head) + 1) % 8) + b"\n"  # the numbers begin at a multiple of eight bytes
-    return head + b"".join(block.tobytes() for block in blocks)
-
-
-def _loaded(path: Path, source: list[int]) -> Columns | None:
-    """What is kept; None where it is of another log, or damaged."""
-    try:
-        data = path.read_bytes()
-        end = data.index(b"\n") + 1
-        about = orjson.loads(data[:end])
-        if [about[key] for key in ("format", "order", "source")] != [FORMAT, sys.byteorder, source]:
-            return None
-        numbers = np.frombuffer(data, np.float64, offset=end)
-        count, everywhere = about["count"], np.arange(about["count"])
-        if len(numbers) != sum(size * (1 if whole else 2) for _, size, whole in about["columns"].values()):
-            return None
-        columns = {
-            name: Column(
-                everywhere if whole else numbers[at + size : at + 2 * size].astype(np.int64), numbers[at : at + size]
-            )
-            for name, (at, size, whole) in about["columns"].items()
-        }
-        return Columns(count, columns, dict(about["texts"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None

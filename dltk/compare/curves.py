@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dltk.compare.brief import Curve
 from dltk.compare.columns import Array
 from dltk.compare.groups import Group
-from dltk.compare.seen import Curve
 
 GRID = 200  # points of an aligned curve
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
+from dltk.compare.brief import Value
 from dltk.compare.groups import Group, nearest
-from dltk.compare.seen import Seen, Value
+from dltk.compare.seen import Seen
 from dltk.errors import LaunchError
 from dltk.run.claim import lower_is_better
 from dltk.run.statistics import binomial_interval, mean_interval

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from dltk.compare.brief import Value
 from dltk.compare.comparison import Asked, Comparison, compare, cost
 from dltk.compare.curves import aligned, common_end
 from dltk.compare.differences import compared, ties
 from dltk.compare.groups import Group, grouped
 from dltk.compare.results import Quantity, cell
-from dltk.compare.seen import Seen, Value, see
+from dltk.compare.seen import Seen, see
 from dltk.errors import LaunchError
 from dltk.run.statistics import mcnemar
 from tests.compare.generated import attempt, lines, made, seen

@@ -28,10 +28,11 @@ from dltk.cli.compared import (
     hours_text,
     values_text,
 )
+from dltk.compare.brief import Curve
 from dltk.compare.comparison import Comparison
 from dltk.compare.curves import aligned
 from dltk.compare.samples import confusions, sentences
-from dltk.compare.seen import AXES, Curve, Seen
+from dltk.compare.seen import AXES, Seen
 from dltk.run.atomic import read_object
 
 RUN_LINES = 40  # runs whose own curves are drawn; of more the groups' means
