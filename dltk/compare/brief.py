@@ -20,6 +20,7 @@ from dltk.compare.columns import Array, Column, Columns, parse
 from dltk.run.atomic import from_json, to_json
 
 FORMAT = 1
+CACHE = Path(FOLDER) / "metrics.brief"  # in a run folder
 POINTS = 400  # of a curve; longer ones are thinned to means
 RATES = ("time/samples_per_second", "time/mfu", "time/data_wait")
 
@@ -78,7 +79,7 @@ def read(run: Path, monitor: str | None, mode: str | None) -> Brief:
         monitor: the metric that chooses the best step.
         mode: whether it should be `min` or `max`.
     """
-    log, cache = run / "metrics.jsonl", run / FOLDER / "metrics.brief"
+    log, cache = run / "metrics.jsonl", run / CACHE
     source = signature(log)
     if source is None:
         return Brief({}, {}, {}, {}, {})

@@ -22,7 +22,7 @@ from dltk.run.ledger import clock_seconds
 
 AXES = ("step", "samples", "epoch", "hours")
 AT_ONCE = 32  # runs that a process reads before it reports
-WORTH_IT = 100 << 20  # bytes of logs from which on several processes read them
+WORTH_IT = 50 << 20  # bytes of logs not read before, from which on several processes read them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +178,7 @@ def see_all(runs: Sequence[RunFolder], wanted: Wanted = Wanted(), problems: list
 
 def _read(chunks: Sequence[Sequence[RunFolder]], wanted: Wanted) -> Iterator[tuple[list[Seen], list[DltkError]]]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    if cores == 1 or len(chunks) == 1 or _bytes(run for chunk in chunks for run in chunk) < WORTH_IT:
+    if cores == 1 or len(chunks) == 1 or sum(_unread(run) for chunk in chunks for run in chunk) < WORTH_IT:
         yield from (_see_some(chunk, wanted) for chunk in chunks)
         return
     with ProcessPoolExecutor(min(cores, len(chunks))) as pool:
@@ -196,8 +196,10 @@ def _see_some(runs: Sequence[RunFolder], wanted: Wanted) -> tuple[list[Seen], li
     return found, mistakes
 
 
-def _bytes(runs: Iterable[RunFolder]) -> int:
-    return sum((signature(run.path / "metrics.jsonl") or [0])[0] for run in runs)
+def _unread(run: RunFolder) -> int:
+    """Bytes of a run's log, where it is newer than what is kept of it."""
+    log, kept = signature(run.path / "metrics.jsonl"), signature(run.path / brief.CACHE)
+    return 0 if log is None or (kept is not None and kept[1] >= log[1]) else log[0]
 
 
 # Numbers and curves

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from dltk.compare import seen as module
 from dltk.compare.brief import Value
 from dltk.compare.comparison import Asked, Comparison, compare, cost
 from dltk.compare.curves import aligned, common_end
 from dltk.compare.differences import compared, ties
 from dltk.compare.groups import Group, grouped
 from dltk.compare.results import Quantity, cell
-from dltk.compare.seen import Seen, see
+from dltk.compare.seen import Seen, see, see_all
 from dltk.errors import LaunchError
 from dltk.run.statistics import mcnemar
 from tests.compare.generated import attempt, lines, made, seen
@@ -276,6 +277,19 @@ def test_what_has_not_begun_is_compared_by_its_settings(tmp_path: Path) -> None:
     found = compare(new)
     assert [one.key for one in found.settings] == ["optimizer.lr"]
     assert (found.quantities, found.curves, found.primary) == ([], {}, None)
+
+
+def test_large_logs_are_read_by_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [made(tmp_path, f"small/{seed}", {"train.seed": seed}, log=lines(100 + 100 * seed)) for seed in range(5)]
+    (runs[2].path / "recipe.yaml").write_text("model: [")
+    monkeypatch.setattr(module, "WORTH_IT", 0)
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    problems: list[str] = []
+    found = see_all(runs, problems=problems)
+    assert [(run.name, run.step) for run in found] == [(f"small/{seed}", 100 + 100 * seed) for seed in (0, 1, 3, 4)]
+    assert [line.partition(":")[0] for line in problems] == [str(runs[2].path / "recipe.yaml")]
+    with pytest.raises(LaunchError, match="cannot be read"):
+        see_all(runs)
 
 
 # Curves
