@@ -130,7 +130,7 @@ def see(run: RunFolder, wanted: Wanted = Wanted()) -> Seen:
     log = brief.read(run.path, settings.get("checkpoint.monitor"), settings.get("checkpoint.mode"))
     attempts = run.ledger.attempts()
     status = run.status
-    spans = _spans(attempts, status)
+    spans = _spans(attempts, status, log.curves.values())
     summary = run.summary() or {}
     evaluation = summary.get("evaluation")
     return Seen(
@@ -240,14 +240,17 @@ def _hours(times: Array, spans: Sequence[tuple[float, float, int]]) -> Array:
 # Time
 
 
-def _spans(attempts: Sequence[dict[str, Any]], status: str) -> list[tuple[float, float, int]]:
-    """Start, end (seconds since 1970) and processes of each attempt; one that runs ends now, one that was lost at 0."""
+def _spans(attempts: Sequence[dict[str, Any]], status: str, curves: Iterable[Curve]) -> list[tuple[float, float, int]]:
+    """Start, end (seconds since 1970) and processes of each attempt.
+
+    One that runs ends now; one that was lost ends with its last line.
+    """
+    logged = max((float(curve.along["time"][-1]) for curve in curves if "time" in curve.along), default=None)
     found = []
     for attempt in attempts:
-        start = clock_seconds(attempt.get("start"))
-        end = clock_seconds(attempt.get("end")) or (
-            time.time() if status == "running" and attempt is attempts[-1] else None
-        )
+        start, end = clock_seconds(attempt.get("start")), clock_seconds(attempt.get("end"))
+        if end is None and attempt is attempts[-1]:
+            end = time.time() if status == "running" else logged
         world = attempt.get("world_size")
         if start is not None and end is not None:
             found.append((start, max(start, end), world if isinstance(world, int) else 1))

@@ -238,6 +238,13 @@ def test_a_resumed_run_has_no_pause_in_its_hours(tmp_path: Path) -> None:
     assert (spent.attempts, spent.rates["time/samples_per_second"], spent.rates["time/mfu"]) == (2, 1000.0, 0.25)
 
 
+def test_an_attempt_that_left_no_end_ends_with_its_last_line(tmp_path: Path) -> None:
+    attempts = [*attempt(1, 0, 100, code=85), *attempt(2, 100, None)]
+    run = seen(tmp_path, log=lines(250), attempts=attempts, done=False)
+    assert (run.status, run.hours) == ("lost", 250 / 3600)
+    assert run.curves["train/loss"].along["hours"][-1] == pytest.approx(250 / 3600)
+
+
 def test_a_crashed_run_is_compared_as_far_as_it_came(tmp_path: Path) -> None:
     whole = made(tmp_path, "small/whole", wrong=wrong(0.2, 1))
     torn = made(
