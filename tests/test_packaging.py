@@ -52,7 +52,8 @@ def test_wheel_holds_package_recipes_and_overlays(wheel):
         files = [path.relative_to(ROOT) for path in (ROOT / folder).rglob("*.yaml")]
         assert files
         assert {f"dltk/shipped/{path.as_posix()}" for path in files} <= names
-    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "dltk").rglob("*.py")} <= names
+    ours = (path for end in ("py", "html", "js", "css", "LICENSE") for path in (ROOT / "dltk").rglob(f"*.{end}"))
+    assert {path.relative_to(ROOT).as_posix() for path in ours} <= names
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"dltk"}
     assert any(name.endswith("dist-info/licenses/LICENSE") for name in names)

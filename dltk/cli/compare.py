@@ -1,7 +1,7 @@
 """`dltk compare`: what differs between runs, and whether the results differ by more than chance."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import typer
 
@@ -11,6 +11,7 @@ from dltk.errors import LaunchError
 
 if TYPE_CHECKING:
     from dltk.compare.comparison import Comparison
+    from dltk.compare.seen import Seen
 
 commands = typer.Typer()
 
@@ -22,8 +23,9 @@ commands = typer.Typer()
     "dltk compare mlp_digits slow\n\n"
     "dltk compare 'mlp_digits/seed-*' slow/seed-0 --metric test/top1_error --markdown\n\n"
     "dltk compare runs --by optimizer.lr --png sweep.png\n\n"
+    "dltk compare mlp_digits/seed-0 --html report.html\n\n"
     "Runs with the same settings but for the seed are one group. Differences are the group's less the baseline's, the "
-    "first group's unless said otherwise.",
+    "first group's that has the metric, unless said otherwise.",
 )
 def compare(
     names: list[str] = typer.Argument(
@@ -40,6 +42,11 @@ def compare(
     as_markdown: bool = typer.Option(False, "--markdown", help="Print tables in Markdown, the best in bold."),
     as_latex: bool = typer.Option(False, "--latex", help="Print the table of results in LaTeX."),
     png: Path | None = typer.Option(None, metavar="FILE", help="Draw curves and results: .png, .pdf or .svg."),
+    html: Path | None = typer.Option(
+        None,
+        metavar="FILE",
+        help="Write a page with all of it, and recipes, pictures, attempts: one file for a browser.",
+    ),
 ) -> None:
     """Compare runs: settings first and only what differs, then results with intervals and tests, curves, cost, claims.
 
@@ -49,33 +56,55 @@ def compare(
     wanted = [name for name, given in forms.items() if given]
     if len(wanted) > 1:
         raise LaunchError("", wanted[1], f"cannot be combined with '{wanted[0]}'", "Ask for one of them.")
-    found = _found(names, tuple(by or ()), tuple(metric or ()), baseline, axis)
+    runs, found = _found(names, Asked(tuple(by or ()), tuple(metric or ()), baseline, axis), html is not None)
     if png is not None:
         from dltk.cli.draw import save
         from dltk.cli.sheet import draw_comparison
 
         save(draw_comparison(found), png)
+    if html is not None:
+        from dltk.cli.page import made
+        from dltk.run.atomic import refusing, replace_file
+
+        with refusing(html, "cannot write"):
+            html.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(html, made(found, runs))
     _print(found, wanted[0] if wanted else "")
-    if png is not None:
-        terminal.note(png)
+    for path in (png, html):
+        if path is not None:
+            terminal.note(path)
 
 
-def _found(
-    names: list[str], by: tuple[str, ...], metrics: tuple[str, ...], baseline: str | None, axis: str
-) -> "Comparison":
+class Asked(NamedTuple):
+    """What the options say."""
+
+    by: tuple[str, ...]
+    metrics: tuple[str, ...]
+    baseline: str | None
+    axis: str
+
+
+def _found(names: list[str], asked: Asked, every_curve: bool) -> "tuple[list[Seen], Comparison]":
+    """The runs that are there and can be read, and the comparison."""
     problems: list[str] = []
     runs = find_some(names, problems)
-    from dltk.compare.comparison import Asked, compare
+    from dltk.compare import comparison
     from dltk.compare.seen import Wanted, see_all
 
+    wanted = Wanted(curves=asked.metrics or None)
+    if every_curve:
+        from dltk.cli.page import points
+
+        wanted = Wanted(curves=("*",), points=points(len(runs)))
     # One run that was named is read or refused; of many, those that can be read are compared.
-    seen = see_all(runs, Wanted(curves=metrics or None), problems if len(runs) > 1 else None)
+    seen = see_all(runs, wanted, problems if len(runs) > 1 else None)
     for problem in problems:
         terminal.note(problem)
     if not seen:
         raise LaunchError("", "", "none of these runs can be read", "`dltk runs` lists the runs.")
-    keys = tuple(key for text in by for key in text.split(","))
-    return compare(seen, Asked(by=keys, metrics=metrics, baseline=baseline, axis=axis))
+    keys = tuple(key for text in asked.by for key in text.split(","))
+    whole = comparison.Asked(by=keys, metrics=asked.metrics, baseline=asked.baseline, axis=asked.axis)
+    return seen, comparison.compare(seen, whole)
 
 
 def _print(found: "Comparison", form: str) -> None:

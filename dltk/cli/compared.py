@@ -18,7 +18,8 @@ from dltk.run.statistics import Difference
 
 FEW = 3  # groups that stand side by side; more stand below one another
 VALUES = 6  # of a setting, shown of many groups
-SPARK = 32  # characters of a small plot
+SPARK = 22  # characters of a small plot
+LONGEST = 18  # characters of a group's name beside one
 MARK = "*"  # of what selected the weights that it is of
 
 
@@ -127,21 +128,28 @@ def _show_settings(found: Comparison) -> None:
     if len(found.groups) > 1 and not telling:
         terminal.say("No setting that can change the result differs, but for the seed.")
     if telling and len(found.groups) <= FEW:
-        rows = [(one.key, *(_values(values) for values in one.values)) for one in telling]
+        rows = [(one.key, *(values_text(values) for values in one.values)) for one in telling]
         terminal.show(terminal.table(["differs", *(group.name for group in found.groups)], rows))
     elif telling:
-        rows = [(one.key, _values(_distinct(one))) for one in telling]
+        rows = [(one.key, values_text(_distinct(one))) for one in telling]
         terminal.show(terminal.table(["differs", "values"], rows))
-    rest = [one.key for one in found.settings if one.harmless]
+    rest = harmless(found)
     if rest:
         terminal.say(f"Also different, without effect on the result: {', '.join(rest)}")
+
+
+def harmless(found: Comparison) -> list[str]:
+    """Settings that differ and cannot change the result; a claim's parts as one."""
+    keys = (one.key for one in found.settings if one.harmless)
+    return list(dict.fromkeys("claim" if key.startswith("claim.") else key for key in keys))
 
 
 def _distinct(one: Setting) -> list[str]:
     return list(dict.fromkeys(value for values in one.values for value in values))
 
 
-def _values(values: Sequence[str]) -> str:
+def values_text(values: Sequence[str]) -> str:
+    """The values of a setting, the first of many."""
     more = f" … {len(values) - VALUES} more" if len(values) > VALUES else ""
     return " · ".join(values[:VALUES]) + more
 
@@ -163,7 +171,7 @@ def _show_results(found: Comparison) -> None:
             (heading(quantity), quantity.where, *(row[at] for row in cells))
             for at, quantity in enumerate(found.quantities)
         ]
-        terminal.show(terminal.table(["result", "of", *(f">{group.name}" for group in found.groups)], rows))
+        terminal.show(terminal.table(["|result", "of", *(f">{group.name}" for group in found.groups)], rows))
     else:
         lines = [(group.name, *row) for group, row in zip(found.groups, cells, strict=True)]
         heads = [f">{heading(quantity)}\n{quantity.where}" for quantity in found.quantities]
@@ -183,7 +191,7 @@ def _show_differences(found: Comparison) -> None:
     heads = ["group", ">difference", ">95 % interval", ">p", ">Holm", "|by", "verdict"]
     rows: list[Sequence[object]] = []
     for one in found.differences:
-        rows += _difference_rows(one)
+        rows += difference_rows(one)
     terminal.say()
     terminal.show(terminal.table(heads, rows, title))
     for line in difference_notes(found):
@@ -192,6 +200,7 @@ def _show_differences(found: Comparison) -> None:
 
 def difference_notes(found: Comparison) -> Iterator[str]:
     """How the differences were tested, and what they could have shown."""
+    yield from (f"{one.group}: {one.why}." for one in found.differences if one.why)
     tests = dict.fromkeys(text for one in found.differences for text in _tests(one))
     if tests:
         yield f"By {'; by '.join(tests)}."
@@ -217,7 +226,7 @@ def _chosen(one: Compared) -> Difference | None:
     return {"seed": one.seeds, "sample": one.samples}.get(one.by)
 
 
-def _difference_rows(one: Compared) -> Iterator[tuple[object, ...]]:
+def difference_rows(one: Compared) -> Iterator[tuple[object, ...]]:
     """A row for each way in which the difference was looked at; the verdict stands at the one that it goes by."""
     ways = [(way, found) for way, found in (("seed", one.seeds), ("sample", one.samples)) if found is not None]
     told = {way for way, found in ways if found.p is not None} or {way for way, _ in ways[:1]}
@@ -227,11 +236,11 @@ def _difference_rows(one: Compared) -> Iterator[tuple[object, ...]]:
             continue
         mine = way == one.by
         adjusted = p_text(one.adjusted) if mine else ""
-        verdict = Text(one.verdict, style="bold") if mine else Text("" if one.by else f"{one.verdict}: {one.why}")
+        verdict = Text(one.verdict, style="bold") if mine else Text("" if one.by else one.verdict)
         yield (name, f"{found.mean:+.4g}", interval_text(found), p_text(found.p), adjusted, way, verdict)
         name = ""
     if not ways:
-        yield (name, ABSENT, ABSENT, ABSENT, "", "", f"{one.verdict}: {one.why}")
+        yield (name, ABSENT, ABSENT, ABSENT, "", "", one.verdict)
 
 
 def interval_text(found: Difference) -> str:
@@ -261,13 +270,21 @@ def _show_curves(metric: str, lines: Sequence[Aligned], axis: str) -> None:
         known = line.mean[[math.isfinite(value) for value in line.mean]]
         at_end = line.where(end) if end is not None else None
         rows.append(
-            (line.group, spark(line.mean.tolist(), low, high, SPARK), terminal.number(float(known[0])),
+            (_short(line.group), spark(line.mean.tolist(), low, high, SPARK), terminal.number(float(known[0])),
              terminal.number(float(known[-1])), terminal.number(at_end))
         )  # fmt: skip
-    ends = f"{axis} {terminal.number(float(lines[0].at[0]))} to {terminal.number(float(lines[0].at[-1]))}"
+    ends = f"{axis} {_place(float(lines[0].at[0]), axis)} to {_place(float(lines[0].at[-1]), axis)}"
     terminal.say()
-    last = f">at {axis} {end:.6g}" if end is not None else ">at the common end"
-    terminal.show(terminal.table([metric, f"|{ends}", ">first", ">last", last], rows))
+    last = f">at {axis} {_place(end, axis)}" if end is not None else ">at the common end"
+    terminal.show(terminal.table([f"|{metric}", f"|{ends}", ">first", ">last", last], rows))
+
+
+def _place(value: float, axis: str) -> str:
+    return f"{value:,.0f}" if axis in ("step", "samples") else f"{value:.3g}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def _least(line: Aligned) -> float:

@@ -1,6 +1,7 @@
 """Which classes are taken for which, as a picture: the matrix, and the most frequent confusions by name."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,16 +12,37 @@ from dltk.cli.draw import figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from dltk.cli.report import Confusion
-
 NAMED = 32  # classes whose names and numbers have room in the matrix
 LISTED = 30  # confusions named beside it
 LONGEST = 22  # characters of a name
 INK, RIGHT, FAINT = "#b3261e", "#2563a8", "#d8dee6"
 
 
+@dataclass(frozen=True)
+class Confusion:
+    """Samples of one class that were taken for another."""
+
+    right: int
+    chosen: int
+    count: int
+    of: int  # samples of the right class
+
+    @property
+    def share(self) -> float:
+        """Of the class's samples, in per cent."""
+        return 100 * self.count / self.of
+
+
+def confused(matrix: NDArray[np.int64]) -> list[Confusion]:
+    """Which classes of a matrix (k, k), right by chosen, are taken for which: the most frequent first, then shares."""
+    wrong = matrix * ~np.eye(len(matrix), dtype=bool)
+    of = matrix.sum(1)
+    found = [Confusion(int(i), int(j), int(wrong[i, j]), int(of[i])) for i, j in zip(*wrong.nonzero(), strict=True)]
+    return sorted(found, key=lambda one: (-one.count, -one.share, one.right, one.chosen))
+
+
 def draw_confusions(
-    matrix: NDArray[np.int64], names: Sequence[str], confusions: Sequence["Confusion"], title: str
+    matrix: NDArray[np.int64], names: Sequence[str], confusions: Sequence[Confusion], title: str
 ) -> "Figure":
     """The picture.
 
@@ -74,7 +96,7 @@ def _dots(axes: Any, matrix: NDArray[np.int64], shares: NDArray[np.float64], nam
     axes.set(xlim=(-1, len(names)), ylim=(len(names), -1), aspect="equal")
 
 
-def _bars(axes: Any, confusions: Sequence["Confusion"], names: Sequence[str], of: int) -> None:
+def _bars(axes: Any, confusions: Sequence[Confusion], names: Sequence[str], of: int) -> None:
     """The most frequent confusions by name."""
     if not confusions:
         axes.set_axis_off()

@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from dltk.cli import terminal
-from dltk.cli.confusion import draw_confusions
+from dltk.cli.confusion import Confusion, confused, draw_confusions
 from dltk.cli.draw import save
 from dltk.cli.mistakes import draw_mistakes
 from dltk.data.dataset import keys_of
@@ -22,21 +21,6 @@ from dltk.run.atomic import refusing, replace_file
 # Shapes: n samples, k classes.
 
 TOP = 5  # top-5 error, where there are more classes
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Samples of one class that were taken for another."""
-
-    right: int
-    chosen: int
-    count: int
-    of: int  # samples of the right class
-
-    @property
-    def share(self) -> float:
-        """Of the class's samples, in per cent."""
-        return 100 * self.count / self.of
 
 
 class Report:
@@ -105,10 +89,7 @@ class Report:
 
     def confusions(self) -> list[Confusion]:
         """Which classes are taken for which, the most frequent first, then the largest share of a class."""
-        wrong = self.matrix * ~np.eye(len(self.names), dtype=bool)
-        of = self.matrix.sum(1)
-        found = [Confusion(int(i), int(j), int(wrong[i, j]), int(of[i])) for i, j in zip(*wrong.nonzero(), strict=True)]
-        return sorted(found, key=lambda one: (-one.count, -one.share, one.right, one.chosen))
+        return confused(self.matrix)
 
     # Mistakes
 

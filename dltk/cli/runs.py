@@ -170,7 +170,8 @@ def is_run(text: str) -> bool:
 def headline(metrics: dict[str, Any]) -> str:
     """The one number that tells most."""
     order = ("test/top1_error", "test/", "val/top1_error", "val/", "train/loss")
-    name = next((key for begin in order for key in metrics if key.startswith(begin)), None)
+    told = sorted(metrics, key=lambda name: name.endswith("/loss"))  # errors and scores tell more than losses
+    name = next((key for begin in order for key in told if key.startswith(begin)), None)
     return f"{name} {terminal.number(metrics[name])}" if name else "–"
 
 

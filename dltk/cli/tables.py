@@ -93,8 +93,7 @@ def _differences(found: Comparison) -> tuple[list[str], list[list[str]]]:
     for one in found.differences:
         shown = one.samples if one.by == "sample" else one.seeds
         numbers = [ABSENT, ABSENT] if shown is None else [f"{shown.mean:+.4g}", interval_text(shown)]
-        why = f": {one.why}" if one.why else ""
-        rows.append([one.group, *numbers, p_text(one.p), p_text(one.adjusted), one.by, one.verdict + why])
+        rows.append([one.group, *numbers, p_text(one.p), p_text(one.adjusted), one.by, one.verdict])
     return head, rows
 
 

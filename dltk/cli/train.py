@@ -77,7 +77,7 @@ def train(
         return _train_seeds(sources, seeds, fork, extend, simulated)
     if fork is None:
         _check(sources)
-    folder, changed, code = _train_one(sources, fork, extend, simulated)
+    folder, changed, code = train_one(sources, fork, extend, simulated)
     if simulated is None:  # else its first machine has concluded
         conclude(folder, changed, code)
     return code
@@ -96,7 +96,7 @@ def node(run: str, changes: list[str] | None = typer.Argument(None, metavar="[KE
         with Signals(say=False) as signals:
             return follow(Path(run), here, signals)
     with leading(Path(run), here):
-        folder, changed, code = _train_one([run, *(changes or [])], None, False, here)
+        folder, changed, code = train_one([run, *(changes or [])], None, False, here)
     conclude(folder, changed, code)
     return code
 
@@ -149,19 +149,27 @@ def _train_seeds(sources: list[str], seeds: int, fork: str | None, extend: bool,
         raise LaunchError("", "--seeds", f"cannot be combined with '{what}'", "It names the runs seed-0 … itself.")
     _check(sources)
     for seed in range(seeds):
-        folder, changed, code = _train_one(
-            [*sources, f"train.seed={seed}", f"run=seed-{seed}"], None, extend, simulated
-        )
+        folder, changed, code = train_one([*sources, f"train.seed={seed}", f"run=seed-{seed}"], None, extend, simulated)
         if code is not ExitCode.DONE:
             break
     conclude(folder, changed, code)
     return code
 
 
-def _train_one(
+def train_one(
     sources: list[str], fork: str | None, extend: bool, how: "Simulation | Node | None" = None
 ) -> tuple["RunFolder", dict[str, Any], ExitCode]:
-    """The run, what was changed of its place and claim, and how it ended."""
+    """Train one run.
+
+    Args:
+        sources: a recipe or a run, overlays, `key=value`.
+        fork: a run to fork, with or without a step.
+        extend: whether a run may become longer.
+        how: as one machine of several, or as several on this one.
+
+    Returns:
+        The run, what was changed of its place and claim, and how it ended.
+    """
     from dltk.launch import here
     from dltk.launch.simulation import Simulation
     from dltk.trainer.signals import Signals

@@ -4,15 +4,17 @@ A verdict needs runs that are finished, whole (no forks), of the same settings b
 measured as the claim says: split, protocol, checkpoint, data.
 """
 
-from collections.abc import Mapping
+import typing
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from dltk import recipe
-from dltk.errors import DltkError
+from dltk.errors import DltkError, LaunchError
 from dltk.run.claim import Claim, Verdict, verdict
 from dltk.run.folder import RunFolder, find_runs
+from dltk.run.protocol import KINDS, Protocol
 
 
 def claim_of(folder: RunFolder, changed: Mapping[str, Any] | None = None) -> Claim | None:
@@ -37,7 +39,7 @@ def untested(claim: Claim, reason: str) -> Verdict:
     return replace(verdict([], claim), line=f"UNTESTED: {claim.metric}: {reason}; {claimed}.")
 
 
-class Measured(Protocol):
+class Measured(typing.Protocol):
     """What must be known of a run to say whether its result tells something about a claim."""
 
     @property
@@ -117,3 +119,67 @@ def same_recipe(folder: RunFolder, claim: Claim) -> dict[int, float]:
         except DltkError:  # a damaged neighbour is no reason to keep this run's result back
             continue
     return dict(sorted(found.items()))
+
+
+# A recipe's claim, from runs that are there -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Witness:
+    """A run that was asked about a recipe's claim.
+
+    Args:
+        run: the folder.
+        seed: of it.
+        value: the claim's metric; None where the run tells nothing.
+        why: the reason for that.
+    """
+
+    run: RunFolder
+    seed: int
+    value: float | None
+    why: str | None
+
+
+def other_settings(run: RunFolder, wanted: recipe.Recipe) -> list[tuple[str, Any, Any]]:
+    """In what a run's settings are not a recipe's, seed and place left out: key, the run's value, the recipe's."""
+    found = recipe.changed(run.recipe, wanted)
+    return [one for one in found if not recipe.harmless(one[0]) and one[0] != "train.seed"]
+
+
+def witnesses(runs: Iterable[RunFolder], wanted: recipe.Recipe, claim: Claim) -> list[Witness]:
+    """What runs of a recipe say about its claim; those of other settings are left out, and each seed counts once.
+
+    Raises:
+        LaunchError: runs that count were trained on different data.
+    """
+    found: dict[int, Witness] = {}
+    for run in runs:
+        try:
+            if other_settings(run, wanted):
+                continue
+            why, seed = why_not(run, claim), int(run.recipe["train"]["seed"])
+            value = None if why else float((run.summary() or {})["evaluation"]["metrics"][claim.metric])
+        except (DltkError, KeyError):  # a damaged run beside the others says nothing
+            continue
+        if seed not in found or (found[seed].value is None and value is not None):
+            found[seed] = Witness(run, seed, value, why)
+    _require_same_data([one.run for one in found.values() if one.value is not None])
+    return [found[seed] for seed in sorted(found)]
+
+
+def _require_same_data(runs: Sequence[RunFolder]) -> None:
+    for run in runs[1:]:
+        if run.index != runs[0].index:
+            what = f"was trained on other data than {runs[0].path}, by the hash of their keys"
+            raise LaunchError(run.path, "data", what, "Name the runs that are meant with --from.")
+
+
+def unmeasurable(claim: Claim) -> str | None:
+    """Why no training by itself measures a claim; None where one does."""
+    protocol = Protocol.read(claim.protocol)
+    if protocol is None or protocol.kind not in KINDS:
+        return f"nothing here measures by {claim.protocol}"
+    if protocol.members > 1:
+        return f"{claim.protocol} is of several runs together, which `dltk evaluate` measures"
+    return None

@@ -1,25 +1,18 @@
-"""`metrics.jsonl` by columns, kept in the run's `cache/` so that many long runs are compared quickly.
+"""`metrics.jsonl` by columns: each metric with the lines that have it."""
 
-The file `cache/metrics.columns` begins with one line of JSON: the size and time of the `metrics.jsonl` that it was made
-from, and where each column lies behind it, as 64-bit floating-point numbers. It is made anew when these have changed,
-and may be deleted at any time; where it cannot be written, the metrics are read without it.
-"""
-
-import sys
+import contextlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from dltk.compare.cache import FOLDER, keep, signature
-from dltk.run.atomic import BEYOND_JSON, to_json
+from dltk.run.atomic import BEYOND_JSON
 
-FORMAT = 1
+AT_ONCE = 1000  # lines; of more the objects would not stay in the processor's cache
 _NUMBERS = {int, float, bool}
 Array = NDArray[np.float64]
 
@@ -44,11 +37,6 @@ class Columns:
     def __init__(self, count: int, columns: dict[str, Column], texts: dict[str, str]) -> None:
         self.count, self.columns, self.texts = count, columns, texts
 
-    def last(self, name: str) -> float | None:
-        """The last value of a metric; None where it was never logged."""
-        column = self.columns.get(name)
-        return float(column.values[-1]) if column else None
-
     def along(self, name: str, lines: NDArray[np.int64]) -> Array:
         """What a metric that stands in every line, such as `step`, is in some of them; NaN where it is missing."""
         column = self.columns.get(name)
@@ -58,58 +46,51 @@ class Columns:
         return whole[lines]
 
 
-def read(run: Path) -> Columns:
-    """The metrics of a run folder; from the cache where it is of today's log, else from the log, and then kept."""
-    log, cache = run / "metrics.jsonl", run / FOLDER / "metrics.columns"
-    source = signature(log)
-    if source is None:
-        return Columns(0, {}, {})
-    kept = _loaded(cache, source)
-    if kept is not None:
-        return kept
-    try:
-        data = log.read_bytes()
-    except OSError:
-        return Columns(0, {}, {})
-    made = parse(data)
-    keep(cache, _packed(made, source))
-    return made
-
-
-# From lines
-
-
 def parse(data: bytes) -> Columns:
     """The columns of a log; lines that are not whole objects, such as a torn last one, are passed over."""
-    shapes: dict[tuple[str, ...], tuple[list[int], list[Any]]] = {}  # keys to the lines that have just these
-    count = 0
-    for text in data.split(b"\n"):
+    parts: dict[str, list[Column]] = defaultdict(list)
+    texts: dict[str, str] = {}
+    count, lines = 0, data.split(b"\n")
+    for begin in range(0, len(lines), AT_ONCE):
+        rows = list(_objects(lines[begin : begin + AT_ONCE]))
+        _take(rows, count, parts, texts)
+        count += len(rows)
+    return Columns(count, {name: _joined(some) for name, some in parts.items()}, texts)
+
+
+def _objects(lines: Sequence[bytes]) -> Iterator[dict[str, Any]]:
+    for text in lines:
         try:
             row = orjson.loads(text)
         except ValueError:
             continue
-        if not isinstance(row, dict):
-            continue
-        lines, values = shapes.setdefault(tuple(row), ([], []))
-        lines.append(count)
-        values.append(row.values())
-        count += 1
-    parts: dict[str, list[Column]] = defaultdict(list)
-    texts: dict[str, tuple[int, str]] = {}
-    for names, (lines, rows) in shapes.items():
-        places = np.array(lines, np.int64)
-        for name, cells in zip(names, zip(*rows, strict=True), strict=True):
+        if isinstance(row, dict):
+            yield row
+
+
+def _take(rows: Sequence[dict[str, Any]], first: int, parts: dict[str, list[Column]], texts: dict[str, str]) -> None:
+    """Add rows, the first of which is line `first`, to the columns; the last value of those that are text."""
+    shapes: dict[tuple[str, ...], list[int]] = {}  # keys to the rows that have just these
+    for at, row in enumerate(rows):
+        shapes.setdefault(tuple(row), []).append(at)
+    latest: dict[str, int] = {}
+    for names, places in shapes.items():
+        lines = np.array(places, np.int64) + first
+        for name, cells in zip(names, zip(*(rows[at].values() for at in places), strict=True), strict=True):
             numbers = _numbers(cells)
             if numbers is not None:
-                parts[name].append(Column(places, numbers))
-            elif isinstance(cells[-1], str) and lines[-1] >= texts.get(name, (-1, ""))[0]:
-                texts[name] = (lines[-1], cells[-1])
-    columns = {name: _joined(some) for name, some in parts.items()}
-    return Columns(count, columns, {name: text for name, (_, text) in texts.items()})
+                parts[name].append(Column(lines, numbers))
+            elif isinstance(cells[-1], str) and places[-1] >= latest.get(name, -1):
+                latest[name], texts[name] = places[-1], cells[-1]
 
 
 def _numbers(cells: Sequence[Any]) -> Array | None:
     """Values of JSON as numbers; None where one of them is none."""
+    if not isinstance(cells[0], str):
+        with contextlib.suppress(ValueError):  # lists of several lengths
+            found = np.array(cells)
+            if found.ndim == 1 and found.dtype.kind in "fib":
+                return found.astype(np.float64, copy=False)
     kinds = set(map(type, cells))
     if kinds - _NUMBERS == {str}:
         cells = [BEYOND_JSON.get(cell, cell) if isinstance(cell, str) else cell for cell in cells]
@@ -126,46 +107,3 @@ def _joined(parts: Sequence[Column]) -> Column:
     lines = np.concatenate([part.lines for part in parts])
     order = np.argsort(lines, kind="stable")
     return Column(lines[order], np.concatenate([part.values for part in parts])[order])
-
-
-# The cache's file
-
-
-def _packed(made: Columns, source: list[int]) -> bytes:
-    blocks: list[Array] = []
-    places: dict[str, list[int]] = {}
-    at = 0
-    for name, column in made.columns.items():
-        count = len(column.values)
-        everywhere = count == made.count
-        for block in [column.values] if everywhere else [column.values, column.lines.astype(np.float64)]:
-            blocks.append(block)
-        places[name] = [at, count, int(everywhere)]
-        at += count if everywhere else 2 * count
-    about = {"format": FORMAT, "order": sys.byteorder, "source": source, "count": made.count}
-    head = to_json({**about, "columns": places, "texts": made.texts}).encode()
-    head += b" " * (-(len(head) + 1) % 8) + b"\n"  # the numbers begin at a multiple of eight bytes
-    return head + b"".join(block.tobytes() for block in blocks)
-
-
-def _loaded(path: Path, source: list[int]) -> Columns | None:
-    """What is kept; None where it is of another log, or damaged."""
-    try:
-        data = path.read_bytes()
-        end = data.index(b"\n") + 1
-        about = orjson.loads(data[:end])
-        if [about[key] for key in ("format", "order", "source")] != [FORMAT, sys.byteorder, source]:
-            return None
-        numbers = np.frombuffer(data, np.float64, offset=end)
-        count, everywhere = about["count"], np.arange(about["count"])
-        if len(numbers) != sum(size * (1 if whole else 2) for _, size, whole in about["columns"].values()):
-            return None
-        columns = {
-            name: Column(
-                everywhere if whole else numbers[at + size : at + 2 * size].astype(np.int64), numbers[at : at + size]
-            )
-            for name, (at, size, whole) in about["columns"].items()
-        }
-        return Columns(count, columns, dict(about["texts"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None

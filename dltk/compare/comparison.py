@@ -72,8 +72,10 @@ class Asked:
 
     Args:
         by: settings by which runs are put together.
-        metrics: what is compared; the first one's differences are tested.
-        baseline: name of the group, or of one of its runs, that the others stand beside.
+        metrics: what is compared, and whose curves are drawn; the first one's differences are tested. None: what
+            evaluations reported, the monitored metrics, the training's loss.
+        baseline: name of the group, or of one of its runs, that the others stand beside; None: the first that has the
+            metric.
         axis: of the curves.
     """
 
@@ -90,12 +92,12 @@ def compare(runs: Sequence[Seen], asked: Asked = Asked()) -> Comparison:
         LaunchError: a setting, a metric or a group that is asked for does not exist.
     """
     groups, notes = grouped(runs, asked.by)
-    baseline = 0 if asked.baseline is None else by_name(groups, asked.baseline)
     found = quantities(groups, asked.metrics)
     cells = [[cell(group, quantity) for quantity in found] for group in groups]
     primary = common(groups, [one for one in found if one.metric == asked.metrics[0]] if asked.metrics else found)
+    baseline = _first(groups, primary) if asked.baseline is None else by_name(groups, asked.baseline)
     bold = [_bold(groups, quantity, [row[at] for row in cells]) for at, quantity in enumerate(found)]
-    names = dict.fromkeys(name for run in runs for name in run.curves)
+    drawn = asked.metrics or (*{run.monitor: None for run in runs if run.monitor}, "train/loss")
     return Comparison(
         groups=groups,
         baseline=baseline,
@@ -107,7 +109,7 @@ def compare(runs: Sequence[Seen], asked: Asked = Asked()) -> Comparison:
         primary=primary,
         differences=compared(groups, primary, baseline) if primary is not None else [],
         axis=asked.axis,
-        curves={name: lines for name in names if (lines := aligned(groups, name, asked.axis))},
+        curves={name: lines for name in drawn if (lines := aligned(groups, name, asked.axis))},
         costs=[cost(group) for group in groups],
         claims=[claimed(group) for group in groups],
     )
@@ -138,6 +140,12 @@ def claimed(group: Group) -> Verdict | None:
     if not fitting:
         return untested(claim, next(reason for reason in reasons.values() if reason is not None))
     return verdict([run.evaluation["metrics"][claim.metric] for run in fitting], claim)
+
+
+def _first(groups: Sequence[Group], primary: Quantity | None) -> int:
+    """The first group that has what is compared; the first one where nothing is."""
+    have = (at for at, group in enumerate(groups) if primary is not None and cell(group, primary).mean is not None)
+    return next(have, 0)
 
 
 def _bold(groups: Sequence[Group], quantity: Quantity, column: Sequence[Cell]) -> list[bool]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dltk.compare.brief import Curve
 from dltk.compare.columns import Array
 from dltk.compare.groups import Group
-from dltk.compare.seen import Curve
 
 GRID = 200  # points of an aligned curve
 
@@ -16,7 +16,7 @@ GRID = 200  # points of an aligned curve
 
 @dataclass(frozen=True, kw_only=True)
 class Aligned:
-    """A metric of a group over an axis (g,): mean, least and greatest value of its runs (g,), and how many there are.
+    """A metric of a group over an axis (g,): mean, least and greatest value of its runs (g,), their number, their end.
 
     Where a group has several runs, their mean goes as far as the shortest of them; NaN where there is nothing.
     """
@@ -28,11 +28,12 @@ class Aligned:
     low: Array
     high: Array
     runs: int
+    end: float
 
     def where(self, place: float) -> float | None:
         """The mean at a place of the axis; None where it lies outside."""
         known = np.isfinite(self.mean)
-        if not known.any() or not self.at[known][0] <= place <= self.at[known][-1]:
+        if not known.any() or not self.at[known][0] <= place <= max(self.end, self.at[known][-1]):
             return None
         return float(np.interp(place, self.at[known], self.mean[known]))
 
@@ -67,6 +68,7 @@ def aligned(groups: Sequence[Group], metric: str, axis: str, points: int = GRID)
                     low=whole.min(0),
                     high=whole.max(0),
                     runs=len(lines),
+                    end=float(min(xs[-1] for xs, _ in curves[group.name])),
                 )
             )
     return found
@@ -74,8 +76,7 @@ def aligned(groups: Sequence[Group], metric: str, axis: str, points: int = GRID)
 
 def common_end(lines: Sequence[Aligned]) -> float | None:
     """The last place of the axis that all curves have; None where there is none."""
-    ends = [line.at[np.isfinite(line.mean)] for line in lines]
-    return float(min(end[-1] for end in ends)) if ends and all(len(end) for end in ends) else None
+    return min((line.end for line in lines), default=None)
 
 
 def _of(group: Group, metric: str, axis: str) -> list[tuple[Array, Array]]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
+from dltk.compare.brief import Value
 from dltk.compare.groups import Group, nearest
-from dltk.compare.seen import Seen, Value
+from dltk.compare.seen import Seen
 from dltk.errors import LaunchError
 from dltk.run.claim import lower_is_better
 from dltk.run.statistics import binomial_interval, mean_interval
@@ -116,9 +117,10 @@ def every(runs: Iterable[Seen]) -> Iterable[Quantity]:
     seen = list(runs)
     for run in seen:
         yield from (quantity for quantity, _ in _reported(run))
+    monitors = {run.monitor for run in seen}
     for run in seen:
         for metric in run.best:
-            yield Quantity(metric, "best", selecting=metric == run.monitor)
+            yield Quantity(metric, "best", selecting=metric in monitors)
     for run in seen:
         for metric in run.final:
             yield Quantity(metric, "final")
@@ -164,16 +166,18 @@ def _reported(run: Seen) -> list[tuple[Quantity, Value]]:
 
 
 def _by_default(one: Quantity, runs: Sequence[Seen]) -> bool:
-    """Losses say little beside errors, and the course of the training stands in the curves."""
+    """Losses and sizes say little beside errors, and the course of the training stands in the curves."""
     if one.of == "reported":
-        return not one.metric.endswith("/loss") or all(_is_loss_only(run) for run in runs if run.evaluation)
-    if one.of == "best":
-        return any(one.metric == run.monitor for run in runs)
-    return one.metric == "train/loss"
+        return _tells(one.metric) or not any(map(_tells, (name for run in runs for name in _measured(run))))
+    return one.selecting if one.of == "best" else one.metric == "train/loss"
 
 
-def _is_loss_only(run: Seen) -> bool:
-    return all(name.endswith("/loss") for name in run.evaluation.get("metrics", {}))
+def _tells(metric: str) -> bool:
+    return not metric.endswith(("loss", "_tokens"))
+
+
+def _measured(run: Seen) -> Iterable[str]:
+    return (quantity.metric for quantity, _ in _reported(run))
 
 
 def _samples(group: Group) -> int | None:

@@ -5,6 +5,7 @@ A metric's values of single samples are used only where their mean is the number
 
 import json
 import math
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,21 +104,49 @@ def of_text(a: Seen, b: Seen, metric: str) -> tuple[float, float, int] | None:
     return other.score - own.score, float(other.p_value), len(first.keys)
 
 
+def confusions(run: Seen) -> NDArray[np.int64] | None:
+    """Samples of a run's evaluation (k, k) by right class and chosen class; None where it kept no scores of classes."""
+    path = path_of(run)
+    kept = _kept(path) if path is not None and path.suffix == ".npz" else None
+    if kept is None:
+        return None
+    _, targets, scores = kept
+    matrix = np.zeros((scores.shape[1],) * 2, np.int64)
+    np.add.at(matrix, (targets, scores.argmax(1)), 1)
+    return matrix
+
+
+def sentences(run: Seen, count: int) -> list[tuple[str, str]]:
+    """References and a run's translations, those that differ first."""
+    path = path_of(run)
+    rows = _rows(path) if path is not None and path.suffix == ".jsonl" else []
+    rows.sort(key=lambda row: bool(row.get("exact")))
+    return [(str(row.get("reference", "")), str(row.get("hypothesis", ""))) for row in rows[:count]]
+
+
 def _of_scores(path: Path, name: str) -> PerSample | None:
     """Of a classifier's scores; equal ones go to the lower class, and a NaN is an error, as `dltk.metrics` has it."""
-    if name not in _TOP:
+    kept = _kept(path) if name in _TOP else None
+    if kept is None:
         return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            keys, targets, scores = (file[part] for part in ("keys", "targets", "scores"))
-    except (OSError, ValueError, KeyError):
-        return None
-    if scores.ndim != 2 or targets.shape != keys.shape or len(scores) != len(keys) or not len(keys):
-        return None
+    keys, targets, scores = kept
     own = np.take_along_axis(scores, targets[:, None], 1)  # (n, 1)
     before = (scores > own) | ((scores == own) & (np.arange(scores.shape[1]) < targets[:, None]))  # (n, k)
     ranks = np.where(np.isnan(scores).any(1), scores.shape[1], before.sum(1))
     return PerSample(keys, 100.0 * (ranks >= _TOP[name]))
+
+
+def _kept(path: Path) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[Any]] | None:
+    """Keys (n,), right classes (n,) and scores (n, k) of a file; None where it holds no such thing."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            keys, targets, scores = (file[part] for part in ("keys", "targets", "scores"))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+    fits = scores.ndim == 2 and targets.shape == keys.shape == scores.shape[:1] and len(keys) > 0
+    if not fits or targets.dtype.kind not in "iu" or not (0 <= targets.min() <= targets.max() < scores.shape[1]):
+        return None
+    return keys, targets, scores
 
 
 def _of_text(path: Path, name: str) -> PerSample | None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dltk.compare import columns
-from dltk.compare.columns import Array, Columns
+from dltk.compare import brief
+from dltk.compare.brief import Array, Curve, Value
+from dltk.compare.cache import signature
 from dltk.compare.settings import section_of, settings_of
 from dltk.errors import DltkError
 from dltk.recipe import recipe_hash
@@ -20,28 +20,9 @@ from dltk.run.claim import Claim
 from dltk.run.folder import RunFolder
 from dltk.run.ledger import clock_seconds
 
-# Shapes: m points of a curve, l lines of the log.
-
 AXES = ("step", "samples", "epoch", "hours")
-POINTS = 400  # of a curve; longer ones are thinned
 AT_ONCE = 32  # runs that a process reads before it reports
-WORTH_IT = 100 << 20  # bytes of logs from which on several processes read them
-
-
-@dataclass(frozen=True)
-class Value:
-    """A number that a run measured, and of which weights."""
-
-    value: float
-    step: int | None  # of the checkpoint
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A metric over the training: its values (m,), and where they stand on each axis (m,)."""
-
-    along: dict[str, Array]
-    values: Array
+WORTH_IT = 50 << 20  # bytes of logs not read before, from which on several processes read them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,12 +112,12 @@ class Wanted:
     """What is to be read of each run.
 
     Args:
-        curves: metrics whose course is wanted; None: the monitored one and `train/loss`; `*`: every one.
+        curves: metrics whose course is wanted; None: those of the validation and `train/loss`; `*`: every one.
         points: of each curve at most.
     """
 
     curves: tuple[str, ...] | None = None
-    points: int = POINTS
+    points: int = brief.POINTS
 
 
 def see(run: RunFolder, wanted: Wanted = Wanted()) -> Seen:
@@ -146,17 +127,12 @@ def see(run: RunFolder, wanted: Wanted = Wanted()) -> Seen:
         LaunchError: its frozen recipe is damaged.
     """
     settings = settings_of(run)
-    log = columns.read(run.path)
+    log = brief.read(run.path, settings.get("checkpoint.monitor"), settings.get("checkpoint.mode"))
     attempts = run.ledger.attempts()
     status = run.status
-    spans = _spans(attempts, status)
+    spans = _spans(attempts, status, log.curves.values())
     summary = run.summary() or {}
-    monitor, mode = settings.get("checkpoint.monitor"), settings.get("checkpoint.mode")
     evaluation = summary.get("evaluation")
-    along = _along(log, spans)
-    names = wanted.curves if wanted.curves is not None else ("train/loss", monitor)
-    if "*" in names:
-        names = tuple(name for name in log.columns if "/" in name)
     return Seen(
         path=run.path,
         name=run.name,
@@ -167,10 +143,10 @@ def see(run: RunFolder, wanted: Wanted = Wanted()) -> Seen:
         parent=run.about.get("parent"),
         index=run.index,
         evaluation=evaluation if isinstance(evaluation, dict) else {},
-        final=_final(log) or _summarised(summary),
-        best=_best(log, monitor, mode),
-        curves={name: _curve(log, name, along, wanted.points) for name in names if name in log.columns},
-        rates=_rates(log),
+        final=log.final or _summarised(summary),
+        best=log.best,
+        curves={name: _placed(log.curves[name], spans).thinned(wanted.points) for name in _names(log.curves, wanted)},
+        rates=log.rates,
         digest=log.texts.get("data/digest"),
         attempts=attempts,
         device_hours=sum((end - start) * world for start, end, world in spans) / 3600 if spans else None,
@@ -202,7 +178,7 @@ def see_all(runs: Sequence[RunFolder], wanted: Wanted = Wanted(), problems: list
 
 def _read(chunks: Sequence[Sequence[RunFolder]], wanted: Wanted) -> Iterator[tuple[list[Seen], list[DltkError]]]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    if cores == 1 or len(chunks) == 1 or _bytes(run for chunk in chunks for run in chunk) < WORTH_IT:
+    if cores == 1 or len(chunks) == 1 or sum(_unread(run) for chunk in chunks for run in chunk) < WORTH_IT:
         yield from (_see_some(chunk, wanted) for chunk in chunks)
         return
     with ProcessPoolExecutor(min(cores, len(chunks))) as pool:
@@ -220,21 +196,13 @@ def _see_some(runs: Sequence[RunFolder], wanted: Wanted) -> tuple[list[Seen], li
     return found, mistakes
 
 
-def _bytes(runs: Iterable[RunFolder]) -> int:
-    return sum((columns.signature(run.path / "metrics.jsonl") or [0])[0] for run in runs)
+def _unread(run: RunFolder) -> int:
+    """Bytes of a run's log, where it is newer than what is kept of it."""
+    log, kept = signature(run.path / "metrics.jsonl"), signature(run.path / brief.CACHE)
+    return 0 if log is None or (kept is not None and kept[1] >= log[1]) else log[0]
 
 
-# Numbers
-
-
-def _final(log: Columns) -> dict[str, Value]:
-    """The last value of each metric."""
-    steps = log.along("step", np.arange(log.count))
-    return {
-        name: Value(float(column.values[-1]), _step(steps[column.lines[-1]]))
-        for name, column in log.columns.items()
-        if "/" in name
-    }
+# Numbers and curves
 
 
 def _summarised(summary: dict[str, Any]) -> dict[str, Value]:
@@ -245,59 +213,23 @@ def _summarised(summary: dict[str, Any]) -> dict[str, Value]:
     return {name: Value(float(value), summary.get("step")) for name, value in kept if isinstance(value, int | float)}
 
 
-def _best(log: Columns, monitor: str | None, mode: str | None) -> dict[str, Value]:
-    """What the validation measured at its best step; of equal ones the last, as checkpoints are chosen."""
-    column = log.columns.get(monitor or "")
-    if column is None or not np.isfinite(column.values).any():
-        return {}
-    signed = np.where(np.isfinite(column.values), column.values if mode == "min" else -column.values, np.inf)
-    line = column.lines[len(signed) - 1 - int(signed[::-1].argmin())]
-    step = _step(log.along("step", np.array([line]))[0])
-    found = {}
-    for name, one in log.columns.items():
-        at = int(np.searchsorted(one.lines, line))
-        if name.startswith("val/") and at < len(one.lines) and one.lines[at] == line:
-            found[name] = Value(float(one.values[at]), step)
-    return found
+def _names(curves: Iterable[str], wanted: Wanted) -> list[str]:
+    """Which curves are wanted."""
+    if wanted.curves is None:
+        return [name for name in curves if name == "train/loss" or name.startswith("val/")]
+    return list(curves) if "*" in wanted.curves else [name for name in wanted.curves if name in curves]
 
 
-def _rates(log: Columns) -> dict[str, float]:
-    names = ("time/samples_per_second", "time/mfu", "time/data_wait")
-    return {name: float(np.median(log.columns[name].values)) for name in names if name in log.columns}
-
-
-def _step(value: float) -> int | None:
-    return int(value) if np.isfinite(value) else None
-
-
-# Curves
-
-
-def _along(log: Columns, spans: Sequence[tuple[float, float, int]]) -> dict[str, Array]:
-    """Where each line of the log (l,) stands on each axis; an axis that the log does not give is left out."""
-    every = np.arange(log.count)
-    found: dict[str, Array] = {}
-    for name in ("step", "samples"):
-        if name in log.columns:
-            found[name] = log.along(name, every)
-    if "epoch" in log.columns:
-        found["epoch"] = _epochs(log.along("epoch", every), found.get("samples"))
-    if "time" in log.columns:
-        found["hours"] = _hours(log.along("time", every), spans)
-    return found
-
-
-def _epochs(epochs: Array, samples: Array | None) -> Array:
-    """Epochs with their parts, from whole ones (l,) and the samples consumed (l,)."""
-    begun = epochs > 0
-    if samples is None or not begun.any():
-        return epochs
-    # Every line says that an epoch has at most so many samples; one at an epoch's end says it exactly.
-    return samples / np.nanmin(samples[begun] / epochs[begun])
+def _placed(curve: Curve, spans: Sequence[tuple[float, float, int]]) -> Curve:
+    """A curve along hours of training instead of moments."""
+    along = {axis: values for axis, values in curve.along.items() if axis != "time"}
+    if "time" in curve.along:
+        along["hours"] = _hours(curve.along["time"], spans)
+    return Curve(along, curve.values)
 
 
 def _hours(times: Array, spans: Sequence[tuple[float, float, int]]) -> Array:
-    """Hours of training at moments (l,), the pauses between attempts left out."""
+    """Hours of training at moments (m,), the pauses between attempts left out."""
     if not spans:
         return (times - times[0]) / 3600 if len(times) else times
     # The ledger's clock has whole seconds, so a line may stand a little outside of its attempt.
@@ -305,31 +237,20 @@ def _hours(times: Array, spans: Sequence[tuple[float, float, int]]) -> Array:
     return np.asarray(passed, np.float64) / 3600
 
 
-def _curve(log: Columns, name: str, along: dict[str, Array], points: int) -> Curve:
-    column = log.columns[name]
-    whole = {axis: values[column.lines] for axis, values in along.items()}
-    if len(column.values) <= points:
-        return Curve(whole, column.values)
-    edges = np.linspace(0, len(column.values), points + 1).astype(np.int64)
-    return Curve({axis: values[edges[1:] - 1] for axis, values in whole.items()}, _means(column.values, edges))
-
-
-def _means(values: Array, edges: NDArray[np.int64]) -> Array:
-    """Means of the values between edges (m + 1,)."""
-    return np.add.reduceat(values, edges[:-1]) / np.diff(edges)
-
-
 # Time
 
 
-def _spans(attempts: Sequence[dict[str, Any]], status: str) -> list[tuple[float, float, int]]:
-    """Start, end (seconds since 1970) and processes of each attempt; one that runs ends now, one that was lost at 0."""
+def _spans(attempts: Sequence[dict[str, Any]], status: str, curves: Iterable[Curve]) -> list[tuple[float, float, int]]:
+    """Start, end (seconds since 1970) and processes of each attempt.
+
+    One that runs ends now; one that was lost ends with its last line.
+    """
+    logged = max((float(curve.along["time"][-1]) for curve in curves if "time" in curve.along), default=None)
     found = []
     for attempt in attempts:
-        start = clock_seconds(attempt.get("start"))
-        end = clock_seconds(attempt.get("end")) or (
-            time.time() if status == "running" and attempt is attempts[-1] else None
-        )
+        start, end = clock_seconds(attempt.get("start")), clock_seconds(attempt.get("end"))
+        if end is None and attempt is attempts[-1]:
+            end = time.time() if status == "running" else logged
         world = attempt.get("world_size")
         if start is not None and end is not None:
             found.append((start, max(start, end), world if isinstance(world, int) else 1))

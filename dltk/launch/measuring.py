@@ -153,9 +153,7 @@ def settings_of(run: RunFolder, changes: Sequence[str]) -> dict[str, Any]:
     frozen = recipe.thaw(run.path / "recipe.yaml")
     wanted = recipe.load(run.path / "recipe.yaml", *changes)
     changed = {}
-    for key, old, new in recipe.difference(frozen.settings, wanted.settings):
-        if key not in frozen.origin and wanted.origin.get(key) == "default":
-            continue  # a setting that dltk did not have when the run began
+    for key, old, new in recipe.changed(frozen.settings, wanted):
         if not recipe.harmless(key):
             what = f"the run was trained with {old!r}, not {new!r}"
             raise LaunchError(run.path, key, what, "Change its place only: launch, data_dir, data.workers.")

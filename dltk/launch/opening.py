@@ -32,9 +32,7 @@ def changes(folder: RunFolder, wanted: Recipe, extend: bool) -> dict[str, Any]:
     """What an attempt changes of its place; refuses what would change the result."""
     frozen = recipe.thaw(folder.path / "recipe.yaml")
     changed = {}
-    for key, old, new in recipe.difference(frozen.settings, wanted.settings):
-        if key not in frozen.origin and wanted.origin.get(key) == "default":
-            continue  # a setting that dltk did not have when the run began
+    for key, old, new in recipe.changed(frozen.settings, wanted):
         if recipe.harmless(key):
             changed[key] = new
         elif not (extend and key in LENGTHS):

@@ -27,6 +27,7 @@ __all__ = [
     "Recipe",
     "Setting",
     "arguments_of",
+    "changed",
     "complaint",
     "constructor_of",
     "difference",
@@ -183,6 +184,21 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str
     keys = [*before, *(key for key in after if key not in before)]
     pairs = [(key, before.get(key), after.get(key)) for key in keys]
     return [(key, a, b) for key, a, b in pairs if a != b or type(a) is not type(b)]
+
+
+def changed(then: Mapping[str, Any], now: Recipe) -> list[tuple[str, Any, Any]]:
+    """What differs between settings of an earlier time and a recipe of today, as `difference` has it.
+
+    A setting that dltk did not have then does not count where it stands at its default, which means what was done
+    before there was a choice.
+
+    Args:
+        then: frozen or recorded; nested, or by dotted key.
+        now: as it is loaded today.
+    """
+    known = leaves(then)
+    found = difference(known, now.settings)
+    return [one for one in found if one[0] in known or now.origin.get(one[0]) != "default"]
 
 
 def harmless(key: str) -> bool:

@@ -43,15 +43,12 @@ def counted(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def out_of_date(record: Mapping[str, Any], loaded: recipe.Recipe) -> list[str]:
-    """The settings in which a recipe is no longer the one that was measured.
+    """The settings in which a recipe is no longer the one that was measured; see `recipe.changed`.
 
-    A setting that dltk did not have then does not count where it stands at its default, which means what was done
-    before there was a choice; nor does one that is known today not to change results.
+    One that is known today not to change results does not count.
     """
-    then = {key: value for key, value in record["settings"].items() if not recipe.harmless(key)}
-    now = counted(loaded.settings)
-    new = {key for key in now if key not in then and loaded.origin[key] == "default"}
-    return sorted(key for key in then.keys() | now.keys() if key not in new and then.get(key) != now.get(key))
+    keys = [key for key, *_ in recipe.changed(record["settings"], loaded)]
+    return sorted(key for key in keys if not recipe.harmless(key) and key != "train.seed")
 
 
 def recorded(path: Path, seeds: int, runs_dir: Path, place: Sequence[str]) -> dict[str, Any]:

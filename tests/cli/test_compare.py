@@ -47,7 +47,7 @@ def test_the_terminal_shows_settings_results_differences_curves_and_cost(dltk: C
     order = (
         "6 runs in 2 groups|optimizer.lr|without effect on the result: launch.devices|test/top1_error|"
         "it is better than|(step 300, chosen by val/top1_error), single_crop|500 samples tell|less that of lr=0.01|"
-        "verdict|seed: paired t|would show four times in five|train/loss   step 10 to 400|█|device time"
+        "verdict|seed: paired t|would show four times in five|val/top1_error   step 100 to 400|█|device time"
     ).split("|")
     places = [said.out.find(words) for words in order]
     assert -1 not in places, dict(zip(order, places, strict=True))

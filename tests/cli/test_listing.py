@@ -15,6 +15,8 @@ COMMANDS = [
     "debug",
     "train",
     "evaluate",
+    "compare",
+    "reproduce",
     "predict",
     "draw",
     "runs",

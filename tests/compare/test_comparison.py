@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from dltk.compare import seen as module
+from dltk.compare.brief import Value
 from dltk.compare.comparison import Asked, Comparison, compare, cost
 from dltk.compare.curves import aligned, common_end
 from dltk.compare.differences import compared, ties
 from dltk.compare.groups import Group, grouped
 from dltk.compare.results import Quantity, cell
-from dltk.compare.seen import Seen, Value, see
+from dltk.compare.seen import Seen, see, see_all
 from dltk.errors import LaunchError
 from dltk.run.statistics import mcnemar
 from tests.compare.generated import attempt, lines, made, seen
@@ -236,6 +238,13 @@ def test_a_resumed_run_has_no_pause_in_its_hours(tmp_path: Path) -> None:
     assert (spent.attempts, spent.rates["time/samples_per_second"], spent.rates["time/mfu"]) == (2, 1000.0, 0.25)
 
 
+def test_an_attempt_that_left_no_end_ends_with_its_last_line(tmp_path: Path) -> None:
+    attempts = [*attempt(1, 0, 100, code=85), *attempt(2, 100, None)]
+    run = seen(tmp_path, log=lines(250), attempts=attempts, done=False)
+    assert (run.status, run.hours) == ("lost", 250 / 3600)
+    assert run.curves["train/loss"].along["hours"][-1] == pytest.approx(250 / 3600)
+
+
 def test_a_crashed_run_is_compared_as_far_as_it_came(tmp_path: Path) -> None:
     whole = made(tmp_path, "small/whole", wrong=wrong(0.2, 1))
     torn = made(
@@ -255,7 +264,7 @@ def test_a_crashed_run_is_compared_as_far_as_it_came(tmp_path: Path) -> None:
     assert found.groups[1].runs[0].step == 250
     assert found.groups[1].runs[0].best["val/top1_error"] == Value(11.0, 200)
     assert of_course(found) == pytest.approx({"lr=0.1": 1 / 200, "lr=9": 2 / 200}, rel=0.01)
-    assert common_end(found.curves["train/loss"]) == pytest.approx(250, abs=2)
+    assert common_end(found.curves["train/loss"]) == 250
     assert found.differences[0].why == "one run, and no predictions kept of the same samples"
 
 
@@ -275,6 +284,19 @@ def test_what_has_not_begun_is_compared_by_its_settings(tmp_path: Path) -> None:
     found = compare(new)
     assert [one.key for one in found.settings] == ["optimizer.lr"]
     assert (found.quantities, found.curves, found.primary) == ([], {}, None)
+
+
+def test_large_logs_are_read_by_several_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [made(tmp_path, f"small/{seed}", {"train.seed": seed}, log=lines(100 + 100 * seed)) for seed in range(5)]
+    (runs[2].path / "recipe.yaml").write_text("model: [")
+    monkeypatch.setattr(module, "WORTH_IT", 0)
+    monkeypatch.setattr(module, "AT_ONCE", 2)
+    problems: list[str] = []
+    found = see_all(runs, problems=problems)
+    assert [(run.name, run.step) for run in found] == [(f"small/{seed}", 100 + 100 * seed) for seed in (0, 1, 3, 4)]
+    assert [line.partition(":")[0] for line in problems] == [str(runs[2].path / "recipe.yaml")]
+    with pytest.raises(LaunchError, match="cannot be read"):
+        see_all(runs)
 
 
 # Curves
