@@ -23,7 +23,7 @@ help:
 	@echo "make format       rewrite the files as ruff wants them"
 	@echo "make bench        measure speed and print it"
 	@echo "make claims       train every recipe with the seeds that its claim needs and record the results; DLTK_DATA is the"
-	@echo "                  folder of the sets icons and rendered, which dltk data prepare makes"
+	@echo "                  folder of the sets icons, rendered and bible, which dltk data prepare makes"
 	@echo "make readme       write the README's tables from the catalogue and the results"
 	@echo "make clean        remove what these commands made, but no run"
 
