@@ -433,9 +433,11 @@ def test_scancel_at_any_moment(cluster: Cluster, workshop: Workshop) -> None:
     fault = f"train.callbacks=[{{name: 'faults:Slow', marks: '{marks}'}}]"
     validates = Submitted(cluster, workshop, "slurm-validates", fault)
     waits = Submitted(cluster, workshop, "slurm-waits", "--dependency", f"afterok:{validates.number}")
+    cluster.tool("scancel", waits.number)
+    wait_until((marks / "slow-0").exists, "the validation", 120, lambda: print(validates.log()))
+    cluster.tool("scancel", validates.number)
     back = Submitted(cluster, workshop, "slurm-imports", slow=40)
     starts = Submitted(cluster, workshop, "slurm-starts", slow=40)
-    cluster.tool("scancel", waits.number)
     starts.imports()
     cluster.tool("scancel", starts.number)
     back.imports()
@@ -443,8 +445,6 @@ def test_scancel_at_any_moment(cluster: Cluster, workshop: Workshop) -> None:
     again = lambda: (back.state(), cluster.job(back.number)["Restarts"]) == ("PENDING", "1")  # noqa: E731
     wait_until(again, "the requeue", 120, lambda: print(back.log()))
     cluster.tool("scancel", back.number)
-    wait_until((marks / "slow-0").exists, "the validation", 120, lambda: print(validates.log()))
-    cluster.tool("scancel", validates.number)
     for one in (validates, waits, starts, back):
         one.end("CANCELLED")
     time.sleep(2)
