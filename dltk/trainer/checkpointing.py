@@ -1,5 +1,6 @@
 """When to save, and how Lightning's checkpoint becomes a directory of the run folder and comes back."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 from lightning import Callback, Trainer
 from lightning.fabric.plugins import CheckpointIO
 
+from dltk.errors import LaunchError
 from dltk.run.folder import RunFolder
 from dltk.run.host import free_memory
 from dltk.run.tensors import tensor_bytes
@@ -82,7 +84,8 @@ class DirectoryIO(CheckpointIO):
 
     def _publish(self, checkpoint: dict[str, Any], meta: dict[str, Any], began: float) -> None:
         self.checkpoints.write(meta["step"], checkpoint, meta, self.run.require_lease)
-        self.run.note_save(time.monotonic() - began)
+        with contextlib.suppress(LaunchError):  # a disk that refuses is told of by what matters more
+            self.run.note_save(time.monotonic() - began)
         config = self.config
         self.checkpoints.prune(
             keep_last=config.keep_last, keep_best=config.keep_best, metric=config.monitor, mode=config.mode

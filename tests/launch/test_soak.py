@@ -68,7 +68,7 @@ def cluster() -> Iterator[Cluster]:
 def test_twenty_preemptions_on_slurm(cluster: Cluster, workshop: Workshop) -> None:
     # By Slurm itself, by the notice of the end of its time, by a signal: wherever the job is, its imports too.
     began, draw = time.monotonic(), random.Random(5)
-    settings = ("train.epochs=13", "launch.threads=1")
+    settings = ("train.epochs=9", "launch.threads=1")
     alone = workshop.train("unpreempted-soak", "model.dropout=0.0", "train.seed=3", *settings)
     run = Submitted(cluster, workshop, "soak-slurm", "site.partition=spare", *settings, slow=400)
     hows = []
