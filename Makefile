@@ -11,7 +11,7 @@ PY = $(VENV)/bin/python
 PARALLEL = -n logical --maxprocesses 8 --dist loadfile
 READY = $(PYTHON) -I dltk/bootstrap.py --venv "$(VENV)"
 
-.PHONY: help quickstart test test-cluster lint format bench claims readme clean
+.PHONY: help quickstart test test-cluster lint format bench soak claims readme clean
 
 help:
 	@echo "make quickstart   install what training needs into $(VENV), then train LeNet-5 on handwritten digits"
@@ -22,6 +22,7 @@ help:
 	@echo "make lint         ruff, formatting, mypy, the floors of imports"
 	@echo "make format       rewrite the files as ruff wants them"
 	@echo "make bench        measure speed and print it"
+	@echo "make soak         kill and preempt trainings at random moments, the latter on a real Slurm, which must be installed"
 	@echo "make claims       train every recipe with the seeds that its claim needs and record the results; DLTK_DATA is the"
 	@echo "                  folder of the sets icons, rendered and bible, which dltk data prepare makes"
 	@echo "make readme       write the README's tables from the catalogue and the results"
@@ -55,6 +56,10 @@ format:
 bench:
 	@$(READY) test
 	@$(PY) -m pytest -s -m long tests/benchmarks
+
+soak:
+	@$(READY) test
+	@$(PY) -m pytest -s -m long tests/launch/test_soak.py
 
 claims:
 	@$(READY)

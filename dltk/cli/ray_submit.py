@@ -99,15 +99,14 @@ def _changes(run: "RunFolder", wanted: "Recipe") -> dict[str, Any]:
 def hand_over(wanted: "Recipe", run: "RunFolder", workers: "Workers", address: str, changed: dict[str, Any]) -> str:
     """Copy the code, submit the job, and note it in the run; the job's id."""
     from dltk.launch import ray_jobs
+    from dltk.launch.opening import as_settings
     from dltk.launch.snapshot import snapshot
-    from dltk.recipe.yaml12 import flow
 
     folder = run.new_job()
     shipped = folder / "code"
     code = snapshot(Path.cwd(), shipped, terminal.note)
     shipped.mkdir(parents=True, exist_ok=True)
-    settings = tuple(f"{key}={flow(value)}" for key, value in changed.items())
-    job = _job(wanted, run.path.absolute(), workers, tuple(code), shipped, settings)
+    job = _job(wanted, run.path.absolute(), workers, tuple(code), shipped, tuple(as_settings(changed)))
     (folder / "job.json").write_text(json.dumps({"address": address, **_asked(job)}, indent=2) + "\n")
     (run.path / "logs").mkdir(exist_ok=True)
     name = ray_jobs.submit(address, job, f"dltk-{run.name.replace('/', '-')}-{folder.name}-{os.urandom(2).hex()}")
@@ -118,10 +117,12 @@ def hand_over(wanted: "Recipe", run: "RunFolder", workers: "Workers", address: s
 def _job(
     wanted: "Recipe", run: Path, workers: "Workers", code: tuple[Path, ...], shipped: Path, settings: Any = ()
 ) -> Any:
+    from dltk.launch.container import require_wrapper, under
     from dltk.launch.ray_jobs import Job
 
+    require_wrapper(wanted["launch"])
     count = (workers.most, workers.least, workers.cpus)
-    return Job(run, count, wanted["site"], code, shipped, Path.cwd(), settings)
+    return Job(run, count, wanted["site"], code, shipped, Path.cwd(), settings, tuple(under(wanted["launch"])))
 
 
 def _asked(job: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`dltk submit`, `status`, `logs`: runs on a cluster, or on this machine without the shell."""
 
 import importlib.util
+import os
 import shlex
 import shutil
 import time
@@ -119,7 +120,7 @@ def _to_slurm(
         terminal.write(planned.script())
         return ExitCode.DONE
     planned.script()  # whose mistakes are found before there is a folder
-    slurm.require_room(planned, wanted.origin)
+    _warn_of_losses(wanted, run, slurm.require_room(planned, wanted.origin))
     if test_only:
         terminal.say(_tested(planned))
         return ExitCode.DONE
@@ -185,15 +186,18 @@ def added(site: Path | None, nodes: int | None, gpus: int | None, limit: str | N
 def _wanted(sources: list[str], added: list[Any]) -> "tuple[Recipe, RunFolder | None]":
     """The checked recipe, and the run that exists already."""
     from dltk import recipe
+    from dltk.run import phases
 
     torch_is_here = importlib.util.find_spec("torch") is not None  # a login node may have none
     if not is_run(sources[0]):
-        return recipe.load(*sources, *added, check_model=torch_is_here), None
+        with phases.phase("compose"):
+            return recipe.load(*sources, *added, check_model=torch_is_here), None
     run = find_run(sources[0])
     if run.status in ("running", "done"):
         remedy = "Wait for it, or `dltk stop` it." if run.status == "running" else "Lengthen it: dltk train --extend."
         raise LaunchError(run.path, "", f"is {run.status}", remedy)
-    return recipe.load(run.path / "recipe.yaml", *sources[1:], *added, check_model=False), run
+    with phases.phase("compose"):
+        return recipe.load(run.path / "recipe.yaml", *sources[1:], *added, check_model=False), run
 
 
 def _require_no_job(run: "RunFolder") -> None:
@@ -236,6 +240,19 @@ def _filesystem(path: Path) -> str:
         return ""
     inside = [(len(fields[1]), fields[2]) for fields in mounts if path.is_relative_to(fields[1])]
     return max(inside, default=(0, ""))[1]
+
+
+def _warn_of_losses(wanted: "Recipe", run: "RunFolder | None", partition: Mapping[str, str]) -> None:
+    """One line on what preemption and the end of the time may cost, by what saving has taken before."""
+    from dltk.launch import slurm
+    from dltk.run.folder import find_runs
+
+    like = find_runs(Path(wanted["runs_dir"]) / wanted.name) if run is None else [run]
+    seconds, slowest = max(((one.longest_save or 0.0, one.path) for one in like), default=(0.0, None))
+    lost = slurm.losses(partition, slurm.configuration(), wanted["site"], seconds)
+    if lost:
+        measured = f" (measured in {slowest})" if any("saving has" in line for line in lost) else ""
+        terminal.note(f"Partition '{partition['PartitionName']}': {'; '.join(lost)}{measured}.")
 
 
 def _planned(wanted: "Recipe", run: "RunFolder | None", seeds: int | None) -> tuple[Path, ...]:
@@ -290,7 +307,9 @@ def job_of(wanted: "Recipe", runs: tuple[Path, ...], code: tuple[Path, ...], dep
     from dltk.launch.slurm import Job
 
     settings = tuple(f"launch.{key}={wanted['launch'][key]}" for key in ("nodes", "devices", "accelerator"))
-    return Job(f"dltk-{wanted.name}", runs, code, wanted["launch"], wanted["site"], settings, dependency)
+    places = wanted["runs_dir"], wanted["data_dir"] or os.environ.get("DLTK_DATA"), wanted["data"].get("cache")
+    folders = tuple(Path(place).absolute() for place in places if place)
+    return Job(f"dltk-{wanted.name}", runs, code, wanted["launch"], wanted["site"], settings, dependency, folders)
 
 
 def _tested(planned: "Job") -> str:
@@ -308,17 +327,21 @@ def hand_over(wanted: "Recipe", runs: "list[RunFolder]", dependency: str | None 
     """Copy the code, write the script, hand it to Slurm, and say how to follow."""
     from dltk.launch import slurm
     from dltk.launch.snapshot import snapshot
+    from dltk.run import phases
     from dltk.run.atomic import replace_file
 
     first = runs[0]
+    phases.begin("folder")
     folder = first.new_job()
     code = tuple(snapshot(Path.cwd(), folder / "code", terminal.note))
     paths = tuple(run.path.absolute() for run in runs)
     for path in paths:
         (path / "logs").mkdir(exist_ok=True)  # Slurm writes nothing where the folder of its log is missing
     folder.mkdir(parents=True, exist_ok=True)
+    first.keep_versions(folder)
     script = folder / "train.sbatch"
     replace_file(script, job_of(wanted, _numbered(paths, folder / "runs"), code, dependency).script())
+    phases.end()
     job = ""
     for _ in range(chain):
         job = slurm.submit(script, *([f"--dependency=afterany:{job}"] if job else []))
@@ -362,17 +385,23 @@ def status(
         terminal.emit(said)
         return
     terminal.say(f"{found.path}: {said['status']}, step {said['step']}")
-    if not jobs:
-        terminal.say("It was submitted to no cluster.")
-    elif not known:
-        terminal.say(f"job {said['job']}: no longer known to the cluster")
-    else:
-        if said["run_time"] is None:  # Slurm alone tells one
-            terminal.say(f"job {said['job']}: {said['state']} ({said['why']})")
-            return
-        times = f"{said['run_time']} of {said['time_limit']}, {said['restarts']} restarts"
-        where = f" on {said['nodes']}" if said["nodes"] not in (None, "", "(null)") else ""
-        terminal.say(f"job {said['job']}: {said['state']} ({said['why']}){where}, {times}")
+    terminal.say(_job_line(said))
+    if jobs and said["state"] not in ACTIVE and said["status"] in ("preempted", "interrupted", "lost"):
+        on = found.jobs()[-1]["on"]
+        terminal.note(f"Go on with: dltk submit {found.path}" + (f" --on {on}" if on != "slurm" else ""))
+
+
+def _job_line(said: Mapping[str, Any]) -> str:
+    """What the cluster says of a run's last job."""
+    if said["job"] is None:
+        return "It was submitted to no cluster."
+    if said["state"] is None:
+        return f"job {said['job']}: no longer known to the cluster"
+    line = f"job {said['job']}: {said['state']} ({said['why']})"
+    if said["run_time"] is None:  # Slurm alone tells one
+        return line
+    where = f" on {said['nodes']}" if said["nodes"] not in (None, "", "(null)") else ""
+    return f"{line}{where}, {said['run_time']} of {said['time_limit']}, {said['restarts']} restarts"
 
 
 @commands.command(rich_help_panel="Clusters", epilog="Example:\n\ndltk logs -f lenet5_digits/seed-0")

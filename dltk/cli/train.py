@@ -1,5 +1,6 @@
 """`dltk train`: train a recipe, or go on with a run."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from dltk.data.dataset import Facts
     from dltk.launch.nodes import Node
     from dltk.launch.simulation import Simulation
+    from dltk.launch.torchrun import Worker
     from dltk.recipe import Recipe
     from dltk.run.folder import RunFolder
 
@@ -28,7 +30,8 @@ commands = typer.Typer()
     epilog="Examples:\n\ndltk train lenet5_digits\n\n"
     "dltk train lenet5_digits train.epochs=5 optimizer.lr=0.01 run=short\n\n"
     "dltk train recipes/mlp_digits.yaml cluster/ddp.yaml launch.devices=2\n\n"
-    "dltk train --fork runs/lenet5_digits/short train.epochs=10 optimizer.lr=0.001",
+    "dltk train --fork runs/lenet5_digits/short train.epochs=10 optimizer.lr=0.001\n\n"
+    "torchrun --nproc-per-node 2 -m dltk train recipes/mlp_digits.yaml",
 )
 def train(
     sources: list[str] | None = typer.Argument(
@@ -73,6 +76,10 @@ def train(
     simulated = _simulation(simulate, kill or [], slow or [])
     if simulated is not None:
         sources = [*sources, *simulated.settings]
+    worker = _worker(simulated is not None, seeds is not None)
+    if worker is not None:
+        return _train_under_torchrun(worker, sources, fork, extend)
+    _tell_of_srun()
     if seeds is not None:
         return _train_seeds(sources, seeds, fork, extend, simulated)
     if fork is None:
@@ -86,12 +93,17 @@ def train(
 @commands.command(hidden=True)
 def node(run: str, changes: list[str] | None = typer.Argument(None, metavar="[KEY=VALUE…]")) -> int:
     """Take part in a job as one of its machines; which one, the environment tells."""
-    from dltk.launch.nodes import Node, follow, leading, leave_with_parent
+    from dltk.launch.nodes import PARENT, Node, follow, leading, leave_with_parent
+    from dltk.launch.processes import forget_place
     from dltk.trainer.signals import Signals
 
     leave_with_parent(os.environ)
     run = str(Path(run).resolve())  # a sweep's array names it by a link
     here = Node.of_slurm(os.environ)
+    simulated = PARENT in os.environ
+    for line in [] if simulated else forget_place(os.environ):  # a container sets it after the job's script
+        if here.number == 0:
+            terminal.note(line)
     if here.number:
         with Signals(say=False) as signals:
             return follow(Path(run), here, signals)
@@ -99,6 +111,59 @@ def node(run: str, changes: list[str] | None = typer.Argument(None, metavar="[KE
         folder, changed, code = train_one([run, *(changes or [])], None, False, here)
     conclude(folder, changed, code)
     return code
+
+
+def _tell_of_srun() -> None:
+    """One line in the first of several tasks of a Slurm step, none of which knows of the others."""
+    tasks, nodes = (os.environ.get(f"SLURM_STEP_NUM_{what}", "1") for what in ("TASKS", "NODES"))
+    if tasks != "1" and os.environ.get("SLURM_PROCID") == "0":
+        together = f"`dltk submit --nodes {nodes}` trains one together"
+        terminal.note(f"task 1 of {tasks} that srun started: each trains a run of its own; {together}.")
+
+
+def _worker(simulated: bool, seeds: bool) -> "Worker | None":
+    """Which of torchrun's processes this is; None in any other."""
+    from dltk.launch.torchrun import Worker
+
+    worker = Worker.of_environment(os.environ)
+    if worker is not None and (simulated or seeds):
+        option = "--simulate" if simulated else "--seeds"
+        raise LaunchError("", option, "starts its own processes, and this is one of torchrun's", "Leave torchrun out.")
+    return worker
+
+
+def _train_under_torchrun(worker: "Worker", sources: list[str], fork: str | None, extend: bool) -> int:
+    """Be the launcher of this machine, or wait for it."""
+    from dltk.launch import here
+    from dltk.launch.nodes import follow, leading
+    from dltk.launch.opening import as_settings
+    from dltk.launch.torchrun import RUN, forget, known_run
+    from dltk.trainer.signals import Signals
+
+    if worker.local:
+        return worker.wait()
+    store, node, code = worker.store(), worker.node, int(ExitCode.MISTAKE)
+    forget(os.environ)
+    try:
+        if node is not None and node.number:
+            with Signals(say=False) as signals:
+                code = follow(Path(store.get(RUN).decode()), node, signals)
+            return code
+        known = known_run(store)
+        if known is not None:
+            sources, fork = [str(known)], None
+        sources = [*sources, *worker.settings]
+        if fork is None:
+            _check(sources)
+        folder, changed = here.open_run(sources, fork=fork, extend=extend)
+        store.set(RUN, str(folder.path.absolute()))
+        with contextlib.nullcontext() if node is None else leading(folder.path, node):
+            again = [str(folder.path), *as_settings(changed)]
+            folder, changed, code = _train_one(again, None, extend, node)
+        conclude(folder, changed, ExitCode(code))
+        return code
+    finally:
+        worker.leave(store, code)
 
 
 def _simulation(topology: str | None, kill: list[str], slow: list[str]) -> "Simulation | None":
@@ -117,9 +182,12 @@ def _check(sources: list[str]) -> None:
     """Find the mistakes in a new run before its folder is made, and print what its recipe has to say."""
     from dltk import recipe
     from dltk.launch.opening import is_run
+    from dltk.run import phases
 
     if not is_run(sources[0]):
-        require_trainable(recipe.load(*sources))
+        with phases.phase("compose"):
+            loaded = recipe.load(*sources)
+        require_trainable(loaded)
 
 
 def require_trainable(loaded: "Recipe") -> None:
@@ -130,10 +198,12 @@ def require_trainable(loaded: "Recipe") -> None:
     """
     from dltk import recipe
     from dltk.launch import here
+    from dltk.run import phases
     from dltk.trainer.config import require_arithmetic
 
     settings = recipe.resolve_place(loaded.settings)
-    total_steps(settings, data_facts(settings))
+    with phases.phase("data"):
+        total_steps(settings, data_facts(settings))
     require_arithmetic(settings["train"]["precision"], here.devices(settings["launch"])[0])
     for line in loaded.notes:
         terminal.note(line)
@@ -172,6 +242,7 @@ def train_one(
     """
     from dltk.launch import here
     from dltk.launch.simulation import Simulation
+    from dltk.run import phases
     from dltk.trainer.signals import Signals
 
     with Signals() as signals:  # one that comes while the run is announced is answered by the training
@@ -181,7 +252,8 @@ def train_one(
             return folder, changed, ExitCode.DONE
         if isinstance(how, Simulation):  # its first machine announces the run
             return folder, changed, how.attempt(folder, signals)
-        _announce(folder, changed)
+        with phases.phase("announce"):
+            _announce(folder, changed)
         return folder, changed, here.attempt(folder, changed, signals, how)
 
 

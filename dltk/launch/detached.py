@@ -10,18 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from dltk.errors import LaunchError
+from dltk.launch.opening import as_settings
+from dltk.launch.processes import PLACE
 from dltk.launch.snapshot import snapshot
-from dltk.recipe.yaml12 import flow
+from dltk.run import phases
 from dltk.run.atomic import read_object, refusing, replace_file, to_json
 from dltk.run.folder import RunFolder, Status
 from dltk.run.lease import machine, process_start
 from dltk.trainer.signals import blocked
 
-# Variables by which a launcher tells a process its place. One that starts processes itself lets none of them through.
-PLACE = (
-    *("MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK"),
-    *("GROUP_RANK", "OMP_NUM_THREADS"),
-)
 _ENDED: dict[Status, str] = {"done": "COMPLETED", "preempted": "PREEMPTED", "interrupted": "CANCELLED"}
 
 
@@ -32,7 +29,7 @@ def command(run: Path, changed: Mapping[str, Any]) -> list[str]:
         run: the run's folder.
         changed: settings of its place that differ from the frozen recipe, by dotted key.
     """
-    return [sys.executable, "-u", "-m", "dltk", "train", str(run), *(f"{k}={flow(v)}" for k, v in changed.items())]
+    return [sys.executable, "-u", "-m", "dltk", "train", str(run), *as_settings(changed)]
 
 
 def start(run: RunFolder, changed: Mapping[str, Any], note: Callable[[str], None]) -> str:
@@ -46,9 +43,11 @@ def start(run: RunFolder, changed: Mapping[str, Any], note: Callable[[str], None
     Raises:
         LaunchError: a file looks like a secret key, or the disk refuses.
     """
-    folder = run.new_job()
-    code = snapshot(Path.cwd(), folder / "code", note)
-    folder.mkdir(parents=True, exist_ok=True)
+    with phases.phase("folder"):
+        folder = run.new_job()
+        code = snapshot(Path.cwd(), folder / "code", note)
+        folder.mkdir(parents=True, exist_ok=True)
+        run.keep_versions(folder)
     log = run.path / "logs" / f"here-{folder.name}.out"
     words = command(run.path.absolute(), changed)
     with refusing(log, "cannot write"):

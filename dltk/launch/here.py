@@ -15,6 +15,7 @@ from dltk.launch.nodes import Node, lead
 from dltk.launch.opening import changes, is_run, opened
 from dltk.launch.processes import Group, run_processes
 from dltk.launch.rank import say
+from dltk.run import phases
 from dltk.run.checkpoint import step_of
 from dltk.run.folder import RunFolder
 from dltk.run.lease import STALE, Lease
@@ -57,14 +58,17 @@ def open_run(
         return forked(fork, list(sources)), {}
     if sources and isinstance(sources[0], str | Path) and is_run(sources[0]):
         folder = opened(Path(sources[0]))
-        wanted = recipe.load(folder.path / "recipe.yaml", *sources[1:])
+        with phases.phase("compose"):
+            wanted = recipe.load(folder.path / "recipe.yaml", *sources[1:])
         return folder, changes(folder, wanted, extend)
-    wanted = recipe.load(*sources)
+    with phases.phase("compose"):
+        wanted = recipe.load(*sources)
     runs_dir, name = Path(wanted.settings["runs_dir"]), wanted.settings["run"]
     if name is not None and is_run(runs_dir / wanted.name / name):
         folder = opened(runs_dir / wanted.name / name)
         return folder, changes(folder, wanted, extend)
-    return RunFolder.create(runs_dir, wanted.name, wanted.settings, run=name, text=recipe.freeze(wanted)), {}
+    with phases.phase("folder"):
+        return RunFolder.create(runs_dir, wanted.name, wanted.settings, run=name, text=recipe.freeze(wanted)), {}
 
 
 def attempt(
@@ -103,7 +107,7 @@ def attempt(
                 "step": step_of(restart),
             }
         )
-        for warning in folder.checkpoints.warnings:
+        for warning in [*folder.checkpoints.warnings, *_other_versions(folder)]:
             folder.ledger.note(number, warning)
         with _settled(folder, number) as end:
             if world == 1:
@@ -229,6 +233,7 @@ def prepare(folder: RunFolder) -> Path | None:
     Raises:
         LaunchError: a fork has lost the checkpoint that it began with.
     """
+    phases.begin("folder")
     restart = folder.checkpoints.newest()
     for warning in folder.checkpoints.warnings:
         say(warning)
@@ -237,9 +242,28 @@ def prepare(folder: RunFolder) -> Path | None:
         what = f"forked from {parent}, and has no sound checkpoint"
         raise LaunchError(folder.path, "", what, "Fork it again, as another run.")
     folder.metrics.rewind(step_of(restart))
-    folder.write_environment({})
+    folder.write_environment({"seconds": _seconds_of_submission(folder)})
     (folder.path / "logs").mkdir(exist_ok=True)
+    phases.end()
+    folder.note_seconds(phases.taken())
     return restart
+
+
+def _other_versions(folder: RunFolder) -> list[str]:
+    """A line, printed too, where a container or a machine has other packages than those that checked the recipe."""
+    others = folder.other_versions()
+    lines = [f"the recipe was checked with other packages: {', '.join(others)}"] if others else []
+    for line in lines:
+        say(line)
+    return lines
+
+
+def _seconds_of_submission(folder: RunFolder) -> dict[str, float]:
+    """How long the phases took in the process that submitted a job, whose first attempt this is."""
+    jobs, attempts = folder.jobs(), folder.ledger.attempts()
+    if not jobs or (attempts and attempts[-1]["start"] >= jobs[-1]["time"]):
+        return {}
+    return dict(jobs[-1].get("seconds") or {})
 
 
 def _launch_changes(changed: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Any
 from dltk.errors import ExitCode, LaunchError
 from dltk.launch.processes import GRACE, LOOK, Alarm, Group, Left, free_port, verdict, watched
 from dltk.launch.rank import FINE, leave_with, say
+from dltk.run import phases
 from dltk.run.atomic import read_object, replace_file, to_json
 from dltk.run.folder import RunFolder
 from dltk.run.lease import holder
@@ -113,7 +114,9 @@ def lead(
     replace_file(logs / "meeting.json", to_json(asdict(meeting)))
     alarm = Alarm(folder, node.job)
     try:
-        early = _gathered(logs, node, signals)
+        with phases.phase("rendezvous"):
+            early = _gathered(logs, node, signals)
+        folder.note_seconds(phases.taken())
         left = {} if early else watched(folder, _command(folder.path, meeting), accelerator, group, signals, alarm)
     except BaseException:
         alarm.ring()  # the others' processes may wait for this machine's

@@ -1,6 +1,7 @@
 """An existing run, and what may be asked of it: another place, more steps."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from dltk import recipe
 from dltk.errors import LaunchError
 from dltk.launch.rank import say
 from dltk.recipe import Recipe
+from dltk.recipe.yaml12 import flow
 from dltk.run.atomic import replace_file
 from dltk.run.folder import RunFolder
 
@@ -43,6 +45,11 @@ def changes(folder: RunFolder, wanted: Recipe, extend: bool) -> dict[str, Any]:
         with folder.lease(say):  # a training may be reading the recipe
             _extend(folder, frozen, wanted)
     return changed
+
+
+def as_settings(changed: Mapping[str, Any]) -> list[str]:
+    """What an attempt changes, as words of a command line."""
+    return [f"{key}={flow(value)}" for key, value in changed.items()]
 
 
 def _extend(folder: RunFolder, frozen: Recipe, wanted: Recipe) -> None:

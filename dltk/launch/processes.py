@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +17,11 @@ from dltk.run.atomic import read_object, replace_file, to_json
 from dltk.run.folder import RunFolder
 from dltk.trainer.signals import Signals, blocked
 
+# Variables by which a launcher tells a process its place; what another launcher said must not count.
+PLACE = (
+    *("MASTER_ADDR", "MASTER_PORT", "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK"),
+    *("GROUP_RANK", "OMP_NUM_THREADS"),
+)
 GRACE = 10.0  # seconds that the other processes get when one has failed
 SAVING = 300.0  # seconds more, while one of them still writes the checkpoint of an earlier step
 POLL = 0.02  # seconds between two looks at the processes
@@ -139,6 +144,12 @@ def _environments(group: Group, accelerator: str, token: str) -> Iterator[tuple[
     for local, rank in enumerate(group.ranks):
         said = {**shared, "RANK": rank, "LOCAL_RANK": local}
         yield rank, {**os.environ, **{name: str(value) for name, value in said.items()}}
+
+
+def forget_place(environment: MutableMapping[str, str]) -> list[str]:
+    """Take away what another launcher, or a container's start, has said of this process's place; a line for each."""
+    found = [name for name in PLACE if name in environment]
+    return [f"dltk: {name}={environment.pop(name)} of the environment is not used" for name in found]
 
 
 def _log(folder: RunFolder, rank: int) -> Path:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dltk.errors import DltkError, ExitCode
+from dltk.run import phases
 from dltk.run.atomic import read_object, replace_file, to_json
 from dltk.run.lease import taken
 from dltk.trainer.signals import Signals
@@ -80,13 +81,16 @@ def _train_and_evaluate(
     from dltk.trainer.stopping import Stopping
 
     note = (lambda line: folder.ledger.note(len(folder.ledger.attempts()), line)) if place.rank == 0 else None
+    phases.begin("network")
     task = build_task(settings, restored=restart is not None, note=note)
+    phases.begin("data")
     data = build_data(settings, whole_run=True)
     data.require_index(folder.index, folder.path)
     if place.rank == 0:
         folder.keep_index(data.index, data.total_steps)
     evaluation.require_measurable(task, data, settings)
     others = [*callbacks, *build_callbacks(settings)]
+    phases.begin("rendezvous")
     trainer = make_trainer(settings, data, folder, place, signals, listeners, others)
     trainer.fit(task, datamodule=data, ckpt_path=restart, weights_only=True)
     values = evaluation.final(folder, place, settings, data, Stopping(signals, folder))

@@ -33,6 +33,7 @@ class Job:
         shipped: the folder that the cluster gets a copy of; code in it is found by its place there.
         folder: that it is submitted from.
         settings: `key=value` of this attempt's place.
+        under: the command that Python runs under.
     """
 
     run: Path
@@ -42,13 +43,14 @@ class Job:
     shipped: Path
     folder: Path
     settings: tuple[str, ...] = ()
+    under: tuple[str, ...] = ()
 
     @property
     def entrypoint(self) -> str:
         """The command of the job."""
         most, least, cpus = self.workers
         python = self.site["python"] or sys.executable
-        command = [*self.site["wrapper"], python, "-u", "-m", "dltk", "drive", str(self.run)]
+        command = [*self.under, python, "-u", "-m", "dltk", "drive", str(self.run)]
         command += ["--workers", str(most), "--min-workers", str(least), "--cpus", str(cpus)]
         return shlex.join([*command, "--folder", str(self.folder), *self.settings])
 

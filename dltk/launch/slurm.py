@@ -3,6 +3,7 @@
 Slurm's own programs do the work; what they print is read by `scontrol -o show`, whose form is the same in all versions.
 """
 
+import os
 import re
 import shlex
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dltk.errors import LaunchError
+from dltk.launch.container import pyxis, under
+from dltk.launch.processes import PLACE
 from dltk.recipe.places import shipped
 from dltk.run.duration import Duration
 from dltk.run.folder import RunFolder
@@ -36,6 +39,7 @@ class Job:
         site: the recipe's section.
         settings: `key=value` that the job adds.
         dependency: as sbatch takes it, such as `afterok:123`.
+        folders: what a container must have beside the code, at the same paths: those of runs and data.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Job:
     site: Mapping[str, Any]
     settings: tuple[str, ...] = ()
     dependency: str | None = None
+    folders: tuple[Path, ...] = ()
 
     @property
     def folder(self) -> str:
@@ -68,8 +73,8 @@ class Job:
             "run": self.folder,
             "code": shlex.quote(":".join(map(str, self.code))),
             "environment": "\n".join(self._environment()),
-            "srun": "" if site["cpus"] is None else f" --cpus-per-task={site['cpus']}",
-            "python": shlex.join([*site["wrapper"], python]),
+            "srun": "".join(f" {shlex.quote(option)}" for option in self._srun()),
+            "python": shlex.join([*under(self.launch), python]),
             "settings": shlex.join(self.settings),
         }
         text = (shipped() / "slurm" / "train.sbatch").read_text()
@@ -108,11 +113,19 @@ class Job:
             lines.append(option)
         return lines
 
+    def _srun(self) -> list[str]:
+        """Options of srun: CPUs, and pyxis' container."""
+        options = [] if self.site["cpus"] is None else [f"--cpus-per-task={self.site['cpus']}"]
+        return options + pyxis(self.launch, self.site, (*self.folders, *self.code), Path.cwd())
+
     def _environment(self) -> list[str]:
         lines = [f"module load {shlex.join(self.site['modules'])}"] if self.site["modules"] else []
         for name, value in self.site["environment"].items():
             if not _VARIABLE.fullmatch(name):
                 raise LaunchError("", "site.environment", f"'{name}' is no variable's name", "Use letters and _.")
+            if name in PLACE:
+                remedy = "Set launch.threads." if name == "OMP_NUM_THREADS" else "Leave it out."
+                raise LaunchError("", "site.environment", f"{name} is the launcher's to set", remedy)
             lines.append(f"export {name}={shlex.quote(value)}")
         return lines
 
@@ -159,12 +172,15 @@ def partition(name: str | None) -> dict[str, str]:
     raise LaunchError("", "site.partition", what, f"There are: {names}.")
 
 
-def require_room(job: Job, origin: Mapping[str, str]) -> None:
+def require_room(job: Job, origin: Mapping[str, str]) -> dict[str, str]:
     """Compare a job with the partition that it goes to.
 
     Args:
         job: what is asked.
         origin: where each setting was given.
+
+    Returns:
+        What Slurm knows of the partition.
 
     Raises:
         LaunchError: it would be refused, or wait for ever.
@@ -187,6 +203,50 @@ def require_room(job: Job, origin: Mapping[str, str]) -> None:
         if devices > has:
             what = f"{devices} asked, a node of partition '{name}' has {has}"
             raise _refusal(origin, "launch.devices", what, f"Set at most {has}, or raise launch.nodes.")
+    return found
+
+
+def configuration() -> dict[str, str]:
+    """What the cluster is set to, by Slurm's names."""
+    lines = _tool("scontrol", "show", "config").splitlines()
+    return {key.strip(): value.strip() for key, found, value in (line.partition("=") for line in lines) if found}
+
+
+def losses(found: Mapping[str, str], settings: Mapping[str, str], site: Mapping[str, Any], saving: float) -> list[str]:
+    """What a job may lose where it goes to, in words with numbers.
+
+    `JobRequeue` does not count: the job's script asks for `--requeue`, which counts for more.
+
+    Args:
+        found: of the partition: PreemptMode, GraceTime.
+        settings: the cluster's: PreemptType, KillWait.
+        site: the recipe's section.
+        saving: seconds that saving a checkpoint has taken; 0 where that is not known.
+    """
+    lost = []
+    kill, grace = _seconds(settings.get("KillWait")), _seconds(found.get("GraceTime"))
+    if settings.get("PreemptType", "preempt/none") != "preempt/none" and found.get("PreemptMode", "OFF") != "OFF":
+        if saving > grace + kill:
+            lost.append(
+                f"a job that is preempted has {grace + kill} s (GraceTime {grace} s, KillWait {kill} s), and saving "
+                f"has taken {saving:.1f} s: what it trained since its last checkpoint is trained again; lower "
+                "checkpoint.every_minutes"
+            )
+        if "CANCEL" in found["PreemptMode"] or "--no-requeue" in site["options"]:
+            how = "PreemptMode=CANCEL" if "CANCEL" in found["PreemptMode"] else "--no-requeue"
+            lost.append(f"a job that is preempted does not come back ({how}); queue others behind it by --chain")
+    if saving > site["notice"]:
+        lost.append(
+            f"a job is told {site['notice']} s before the end of its time, and saving has taken {saving:.1f} s; raise "
+            "site.notice"
+        )
+    return lost
+
+
+def _seconds(text: str | None) -> int:
+    """`30 sec` and `30` of Slurm."""
+    found = re.match(r"\d+", text or "")
+    return int(found[0]) if found else 0
 
 
 def _gres_of_a_node(wanted: str, listed: str) -> int:
@@ -265,13 +325,22 @@ def _tool(*command: str) -> str:
 
 
 def _run(*command: str) -> "subprocess.CompletedProcess[str]":
+    quiet: dict[str, Any] = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+        return subprocess.run(command, timeout=60, env=_outside(os.environ), **quiet)
     except FileNotFoundError:
         what = "this machine has no Slurm"
         raise LaunchError("", command[0], what, "Submit from a login node of the cluster.") from None
     except subprocess.TimeoutExpired:
         raise LaunchError("", command[0], "no answer within 60 s", "Try again when the cluster answers.") from None
+
+
+def _outside(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what it says of a job that this process runs in: sbatch would hand that on."""
+    if "SLURM_JOB_ID" not in environment:
+        return dict(environment)
+    kept = ("SLURM_CONF", "SLURM_CLUSTERS")
+    return {name: value for name, value in environment.items() if not name.startswith("SLURM_") or name in kept}
 
 
 def _last_line(text: str) -> str:

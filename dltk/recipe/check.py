@@ -51,6 +51,7 @@ FIXED = {
     "claim": "dltk.run.claim:Claim",
 }
 TOP = f"{__name__}:RecipeConfig"
+CONTAINER, CONFIG = "launch.container", "dltk.trainer.config:ContainerConfig"
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,10 @@ def _fixed(draft: Draft, section: str, notes: list[str]) -> dict[str, Any] | Non
     given = _section(draft, section)
     if given is None and section == "claim":
         return None
-    return _filled(draft, section, given or {}, schema_for(section), notes)
+    filled = _filled(draft, section, given or {}, schema_for(section), notes)
+    if section == "launch" and filled["container"] is not None:
+        filled["container"] = _filled(draft, CONTAINER, filled["container"], schema_of(CONFIG), notes)
+    return filled
 
 
 def _chosen(draft: Draft, section: str, notes: list[str]) -> dict[str, Any] | None:

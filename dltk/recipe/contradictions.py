@@ -79,6 +79,24 @@ def contradictions(draft: Draft, settings: Mapping[str, Any]) -> None:
     _optimizer(draft, settings["optimizer"])
     _metrics(draft, settings)
     _strategy(draft, settings)
+    _container(draft, settings["launch"]["container"])
+
+
+OF_A_KIND = {"pyxis": ("image", ("command",)), "wrapper": ("command", ("image", "mounts", "home"))}
+
+
+def _container(draft: Draft, container: Mapping[str, Any] | None) -> None:
+    """A container has what its kind needs, and nothing of another kind's."""
+    if container is None:
+        return
+    kind = container["kind"]
+    needs, others = OF_A_KIND[kind]
+    if not container[needs]:
+        example = "image: /images/torch.sqsh" if kind == "pyxis" else "command: [apptainer, exec, image.sif]"
+        raise draft.error(f"launch.container.{needs}", f"is missing, and kind is {kind}", f"Add `{example}`.")
+    for name in others:
+        if container[name]:
+            raise draft.error(f"launch.container.{name}", f"means nothing to kind {kind}", "Leave it out.")
 
 
 def _ranges(draft: Draft, settings: Mapping[str, Any]) -> None:

@@ -98,6 +98,8 @@ def _file(path: Path) -> Layer:
         raise RecipeError(f"{shown}:1", "YAML", "a recipe is a map of sections", "Write it like `model: {…}`.")
     layer = Layer(values, lines, shown)
     frozen = values.pop("format", None)
+    if frozen is not None and isinstance(values.get("site"), dict):
+        values["site"].pop("wrapper", None)  # of an earlier dltk, where it was what `launch.container` is now
     if frozen not in (None, FORMAT):
         what = f"{frozen!r} is newer than {FORMAT}, which this dltk reads"
         raise RecipeError(lines["format"], "format", what, "Update dltk.")

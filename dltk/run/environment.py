@@ -1,4 +1,4 @@
-"""`environment.json`: on what a run was made. By allow-list, so that no secret gets in.
+"""`environment.json`: on what a run was made, and what took how long there. By allow-list, so that no secret gets in.
 
 The uncommitted changes go into `environment.diff`, which stays in the run folder.
 """
@@ -8,7 +8,9 @@ import platform
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,12 @@ from dltk.run.ledger import clock_text
 
 FORMAT = 1
 _DIFF = 1 << 20  # bytes of uncommitted changes that are kept
+_ADDING = threading.Lock()
 _VALUE = 200  # characters of a variable's value that are kept
+COUNTING = (
+    *("deepspeed", "lightning", "numpy", "omegaconf", "pillow", "sacrebleu", "safetensors", "scipy", "sentencepiece"),
+    *("simplejpeg", "torch", "torchmetrics", "torchvision", "webdataset"),
+)
 # Names whose values say where and how a job ran, and nothing else.
 _VARIABLES = (
     "SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT", "SLURM_CLUSTER_NAME",
@@ -53,16 +60,33 @@ def describe(extra: dict[str, Any] | None = None) -> dict[str, Any]:
 def write(folder: Path, extra: dict[str, Any]) -> None:
     """Writes `environment.json` and the uncommitted changes into a run folder.
 
-    A later attempt on other packages, code or machine gets `environment-2.json` and so on; nothing is replaced.
+    A later attempt on other packages, code or machine gets `environment-2.json` and so on; of one on the same, `extra`
+    alone is new, and nothing else is replaced.
     """
     facts, changes, number = describe(extra), _changes(), 1
     while (path := folder / ("environment.json" if number == 1 else f"environment-{number}.json")).exists():
-        if _lasting(read_object(path) or {}) == _lasting(facts) and _content(path.with_suffix(".diff")) == changes:
+        known = read_object(path) or {}
+        if _lasting(known) == _lasting(facts) and _content(path.with_suffix(".diff")) == changes:
+            if extra:
+                replace_file(path, to_json({**known, **extra}, indent=1) + "\n")
             return
         number += 1
     if changes:
         replace_file(path.with_suffix(".diff"), changes)
     replace_file(path, to_json(facts, indent=1) + "\n")
+
+
+def files(folder: Path) -> list[Path]:
+    """The environments of a run, that of the current attempt last."""
+    return sorted(folder.glob("environment*.json"), key=lambda path: path.stat().st_mtime_ns)
+
+
+def add(folder: Path, measured: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Puts what was measured, as it follows from what is known, beside the current attempt's environment."""
+    with _ADDING:  # the thread that saves measures too
+        for path in files(folder)[-1:]:
+            known = read_object(path) or {}
+            replace_file(path, to_json({**known, **measured(known)}, indent=1) + "\n")
 
 
 def _content(path: Path) -> bytes:
@@ -71,6 +95,11 @@ def _content(path: Path) -> bytes:
 
 def _lasting(facts: dict[str, Any]) -> list[Any]:
     return [facts.get(key) for key in ("host", "python", "devices", "git", "packages")]
+
+
+def versions() -> dict[str, str]:
+    """The packages that a result depends on."""
+    return {name: version for name, version in _packages().items() if name in COUNTING}
 
 
 def _packages() -> dict[str, str]:

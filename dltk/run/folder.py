@@ -7,12 +7,13 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dltk.errors import ExitCode, LaunchError
+from dltk.run import phases
 from dltk.run.atomic import Lines, from_json, read_object, refusing, replace_file, sync_folder, to_json, write_beside
 from dltk.run.lease import Lease, holder, require
 from dltk.run.ledger import Ledger, clock_text
@@ -41,6 +42,7 @@ class RunFolder:
         self.path = path
         self._token = token  # of the launcher's lease, in a process that it started
         self._lease: Lease | None = None
+        self._longest_save = 0.0  # seconds, that this process knows of
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
@@ -230,12 +232,12 @@ class RunFolder:
             (self.path / "STOP").unlink(missing_ok=True)
 
     def note_job(self, on: str, job: str, script: str) -> None:
-        """Keeps as what the run was submitted, in `jobs.jsonl`."""
-        line = {"on": on, "id": job, "script": script, "time": clock_text(time.time())}
+        """Keeps as what the run was submitted, and how long that took, in `jobs.jsonl`."""
+        line = {"on": on, "id": job, "script": script, "time": clock_text(time.time()), "seconds": phases.taken()}
         Lines(self.path / "jobs.jsonl").append(to_json(line))
 
     def jobs(self) -> list[dict[str, Any]]:
-        """As what the run was submitted: `on` (slurm, ray, here), `id`, `script`, `time`, the last one last."""
+        """As what the run was submitted, oldest first: `on` (slurm, ray, here), `id`, `script`, `time`, `seconds`."""
         return list(Lines(self.path / "jobs.jsonl").objects())
 
     def new_job(self) -> Path:
@@ -248,6 +250,48 @@ class RunFolder:
         from dltk.run import environment
 
         environment.write(self.path, extra or {})
+
+    def keep_versions(self, job: Path) -> None:
+        """Keeps, in a job's folder, with which packages its recipe was checked."""
+        from dltk.run import environment
+
+        replace_file(job / "packages.json", to_json(environment.versions(), indent=1) + "\n")
+
+    def other_versions(self) -> list[str]:
+        """The packages of this process that differ from those that the last job's recipe was checked with, in words."""
+        from dltk.run import environment
+
+        jobs, here = self.jobs(), environment.versions()
+        checked = read_object(Path(jobs[-1]["script"]).parent / "packages.json") if jobs else None
+        both = [(name, here.get(name, "missing"), version) for name, version in (checked or {}).items()]
+        return [f"{name} {mine} (not {other})" for name, mine, other in both if mine != other]
+
+    def note_seconds(self, seconds: Mapping[str, float]) -> None:
+        """Adds to how long the current attempt's phases took, until its first step was done."""
+        from dltk.run import environment
+
+        def summed(known: dict[str, Any]) -> dict[str, Any]:
+            before = known.get("seconds") or {}
+            return {"seconds": {**before, **{name: before.get(name, 0.0) + more for name, more in seconds.items()}}}
+
+        environment.add(self.path, summed)
+
+    def note_save(self, seconds: float) -> None:
+        """Keeps how long saving a checkpoint took, where nothing longer is known of this environment."""
+        if seconds > self._longest_save:
+            self._longest_save = max(seconds, self.longest_save or 0.0)
+            from dltk.run import environment
+
+            longest = round(self._longest_save, 3)
+            environment.add(self.path, lambda _: {"longest_save": longest})
+
+    @property
+    def longest_save(self) -> float | None:
+        """Seconds that saving a checkpoint has taken at most, from the decision to its publication; None: unknown."""
+        from dltk.run import environment
+
+        found = [(read_object(path) or {}).get("longest_save") for path in environment.files(self.path)]
+        return max((seconds for seconds in found if isinstance(seconds, int | float)), default=None)
 
     def predictions_path(self, split: str, protocol: str, suffix: str = ".jsonl") -> Path:
         """Where an evaluation keeps its per-sample results: `predictions/<split>-<protocol><suffix>`."""

@@ -1,5 +1,6 @@
 """When to save, and how Lightning's checkpoint becomes a directory of the run folder and comes back."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 from lightning import Callback, Trainer
 from lightning.fabric.plugins import CheckpointIO
 
+from dltk.errors import LaunchError
 from dltk.run.folder import RunFolder
 from dltk.run.host import free_memory
 from dltk.run.tensors import tensor_bytes
@@ -50,6 +52,7 @@ class DirectoryIO(CheckpointIO):
         self.strategy, self.world = strategy, world
         self.checkpoints = run.checkpoints
         self.meta: dict[str, Any] = {}  # for the next manifest
+        self.began = time.monotonic()  # when the next checkpoint was decided on, by the monotonic clock
         self._writer = Background("dltk-checkpoint")
         self._buffers = HostBuffers()
         self._behind: bool | None = None  # whether a thread writes; decided at the first save
@@ -58,9 +61,9 @@ class DirectoryIO(CheckpointIO):
         """Write and publish one directory, or begin to; `path` is ignored, the step names it."""
         self.finish()
         if not self._writes_behind(checkpoint):
-            self._publish(checkpoint, self.meta)
+            self._publish(checkpoint, self.meta, self.began)
         else:
-            self._writer.start(partial(self._publish, self._buffers.copy(checkpoint), self.meta))
+            self._writer.start(partial(self._publish, self._buffers.copy(checkpoint), self.meta, self.began))
 
     def check(self) -> None:
         """Raise the error of a write that has failed; never waits."""
@@ -79,8 +82,10 @@ class DirectoryIO(CheckpointIO):
         self.finish()
         self._buffers.release()
 
-    def _publish(self, checkpoint: dict[str, Any], meta: dict[str, Any]) -> None:
+    def _publish(self, checkpoint: dict[str, Any], meta: dict[str, Any], began: float) -> None:
         self.checkpoints.write(meta["step"], checkpoint, meta, self.run.require_lease)
+        with contextlib.suppress(LaunchError):  # a disk that refuses is told of by what matters more
+            self.run.note_save(time.monotonic() - began)
         config = self.config
         self.checkpoints.prune(
             keep_last=config.keep_last, keep_best=config.keep_best, metric=config.monitor, mode=config.mode
@@ -202,6 +207,7 @@ class Saving(Callback):
         """Write the checkpoint of `step`, or begin to, on every process together."""
         if step == self.saved_step:
             return
+        self.io.began = time.monotonic()
         self.recorder.require_finite(trainer, task, weights=True)
         epoch, samples = self.position(step)
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}

@@ -90,6 +90,18 @@ class LaunchConfig:
     max_attempts: int = 20  # attempts in a row that are preempted, or die, before a step is gained; then none begins
     resize_seconds: float = 60.0  # Ray: between two looks whether another number of workers has room
     threads: int | None = None  # CPU threads a process computes with; default: the cores divided by the processes
+    container: dict[str, Any] | None = None  # what a job's Python runs in: {kind: pyxis, …} or {kind: wrapper, …}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerConfig:
+    """What a job's Python runs in (`launch.container`)."""
+
+    kind: Literal["pyxis", "wrapper"]  # pyxis: options of srun; wrapper: any command, such as Apptainer's
+    image: str | None = None  # pyxis: a file (.sqsh), or docker://REGISTRY#IMAGE where nodes reach registries
+    mounts: list[str] = field(default_factory=list)  # pyxis: folders beside runs, code and data: HERE or HERE:THERE
+    home: bool = False  # pyxis: the home folder too
+    command: list[str] = field(default_factory=list)  # wrapper: what Python runs under: [apptainer, exec, image.sif]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +121,7 @@ class SiteConfig:
     modules: list[str] = field(default_factory=list)  # loaded before the start
     environment: dict[str, str] = field(default_factory=dict)  # variables, no secrets: they stand in the job's script
     python: str | None = None  # the interpreter; default: the one that submits
-    wrapper: list[str] = field(default_factory=list)  # a command that Python runs under, such as a container's
+    network: bool = True  # whether nodes reach the registries of images
     local: list[str] = field(default_factory=list)  # folders that every node has of its own: no place for runs
 
 

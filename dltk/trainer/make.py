@@ -17,6 +17,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy, Strategy
 from dltk.data.datamodule import DataModule
 from dltk.run.folder import RunFolder
 from dltk.trainer.average import Average
+from dltk.trainer.beginning import Beginning
 from dltk.trainer.checkpointing import DirectoryIO, Saving
 from dltk.trainer.config import (
     BatchConfig,
@@ -122,6 +123,7 @@ def make_trainer(
         *callbacks_of_others,
         *Faults.of_environment(os.environ),
         *([Profiling(run.path / "profile", stopwatch, display.say, train.compile)] if log.profile else []),
+        Beginning(run),
         stopping,
         Options(),
         *([Average(train.ema)] if train.ema is not None else []),

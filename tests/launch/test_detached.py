@@ -38,6 +38,7 @@ def test_a_run_apart_from_the_shell(workshop: Workshop) -> None:
     assert "from step" in followed.out
     said = workshop.dltk("status", "small/apart")
     assert "PREEMPTED (asked to stop by " in said.out
+    assert said.err == "Go on with: dltk submit runs/small/apart --on here\n"
     last = RunFolder.open(run).ledger.attempts()[-1]
     assert (last["exit_code"], last["world_size"], last["changed"]) == (85, 1, {"log.every_steps": 4})
     assert sorted(path.name for path in (run / "logs").glob("*.out")) == ["here-1.out", "here-2.out"]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dltk.launch import processes as launching
-from dltk.run.folder import RunFolder
+from dltk.run.folder import RunFolder, find_runs
 from dltk.trainer.signals import Signals
 from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, processes
 
@@ -130,3 +130,15 @@ def test_who_still_writes_a_checkpoint_is_given_time_when_another_has_failed(
     assert 0.8 <= time.monotonic() - began < 5
     assert died.keys() == {1}
     assert (saving.returncode, failed.returncode) == (-9, 1)
+
+
+@pytest.mark.cluster
+def test_ten_jobs_started_at_once(workshop: Workshop) -> None:
+    """Of two processes each, of one recipe: their names and their ports are their own."""
+    settings = ("runs_dir=ten", "launch.devices=2", "train.epochs=null", "train.steps=2")
+    commands = [workshop.start("train", "small.yaml", *settings) for _ in range(10)]
+    for command in commands:
+        command.end(timeout=200)
+    runs = find_runs(workshop.folder / "ten")
+    assert len(runs) == 10
+    assert {run.status for run in runs} == {"done"}

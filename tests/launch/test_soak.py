@@ -2,13 +2,15 @@
 
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dltk.run.folder import RunFolder
-from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, lines
+from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, lines, wait_until
 from tests.launch.faults import MOMENTS
+from tests.launch.test_slurm import Cluster, Submitted, started
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 STEPS = 117
@@ -56,6 +58,36 @@ def test_ten_random_steps_of_either_of_two_processes(workshop: Workshop) -> None
     arguments = ["train", "small.yaml", "run=soak-ddp", *two, f"train.callbacks=[{', '.join(faults)}]"]
     assert until_done(workshop, arguments, 1) == 10
     as_uninterrupted(workshop.run("soak-ddp"), untouched)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    yield from started("--preempt")
+
+
+def test_twenty_preemptions_on_slurm(cluster: Cluster, workshop: Workshop) -> None:
+    # By Slurm itself, by the notice of the end of its time, by a signal: wherever the job is, its imports too.
+    began, draw = time.monotonic(), random.Random(5)
+    settings = ("train.epochs=9", "launch.threads=1")
+    alone = workshop.train("unpreempted-soak", "model.dropout=0.0", "train.seed=3", *settings)
+    run = Submitted(cluster, workshop, "soak-slurm", "site.partition=spare", *settings, slow=400)
+    hows = []
+    for count in range(1, 21):
+        wait_until(lambda: run.state() == "RUNNING", "the job to run", 200, lambda: print(run.log()))
+        time.sleep(draw.uniform(0, 15))
+        hows.append(how := draw.choice(("preempted", "told", "signalled", "requeued")))
+        if how == "preempted":
+            cluster.tool("srun", "--partition=urgent", "--exclusive", "-N2", "--job-name=urgent", "true")
+        elif how == "requeued":
+            cluster.tool("scontrol", "requeue", run.number)
+        else:
+            run.imports()
+            cluster.tool("scancel", *(["--batch"] if how == "told" else []), "--signal=USR1", run.number)
+        gone = lambda count=count: int(cluster.job(run.number)["Restarts"]) == count  # noqa: E731
+        wait_until(gone, f"preemption {count}", 200, lambda: print(run.log()))
+    run.end(timeout=600)
+    as_uninterrupted(run.path, alone)
+    print(f"{len(hows)} preemptions ({', '.join(hows)}) in {time.monotonic() - began:.0f} s")
 
 
 def until_done(workshop: Workshop, arguments: list[str], killed: int) -> int:

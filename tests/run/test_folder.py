@@ -232,6 +232,35 @@ def test_a_folder_without_rights_is_one_line(tmp_path: Path) -> None:
         RunFolder.create(tmp_path / "runs", "x", {})
 
 
+def test_other_packages_than_those_that_checked_the_recipe(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "x", {}, run="r")
+    job = run.new_job()
+    job.mkdir(parents=True)
+    run.keep_versions(job)
+    run.note_job("slurm", "7", str(job / "train.sbatch"))
+    assert run.other_versions() == []
+    checked = json.loads((job / "packages.json").read_text())
+    mine = checked["numpy"]
+    (job / "packages.json").write_text(json.dumps({**checked, "numpy": "1.0", "webdataset2": "3"}))
+    assert run.other_versions() == [f"numpy {mine} (not 1.0)", "webdataset2 missing (not 3)"]
+
+
+def test_what_took_how_long_is_kept_beside_the_environment(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path, "x", {}, run="r")
+    assert run.longest_save is None
+    run.write_environment({"seconds": {"compose": 1.0}})
+    run.note_seconds({"compose": 0.5, "data": 2.0})
+    for seconds in (0.3, 0.7, 0.5):
+        run.note_save(seconds)
+    known = json.loads((run.path / "environment.json").read_text())
+    assert (known["seconds"], known["longest_save"]) == ({"compose": 1.5, "data": 2.0}, 0.7)
+    run.write_environment({"seconds": {}})  # of the next attempt
+    again = RunFolder.open(run.path)
+    again.note_save(0.6)
+    assert again.longest_save == 0.7
+    assert json.loads((run.path / "environment.json").read_text())["seconds"] == {}
+
+
 def test_environment_goes_into_the_folder(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path, "x", {}, run="r")
     run.write_environment({"world_size": 1})
