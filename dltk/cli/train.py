@@ -159,7 +159,7 @@ def _train_under_torchrun(worker: "Worker", sources: list[str], fork: str | None
         store.set(RUN, str(folder.path.absolute()))
         with contextlib.nullcontext() if node is None else leading(folder.path, node):
             again = [str(folder.path), *as_settings(changed)]
-            folder, changed, code = _train_one(again, None, extend, node)
+            folder, changed, code = train_one(again, None, extend, node)
         conclude(folder, changed, ExitCode(code))
         return code
     finally:
