@@ -182,8 +182,11 @@ def _clock(moment: str | None) -> str:
 
 def _show_attempts(run: "RunFolder", as_json: bool) -> None:
     from dltk.compare.listing import outline
+    from dltk.run.ledger import lost_hours
 
     attempts = run.ledger.attempts()
+    for attempt, hours in zip(attempts, lost_hours(attempts, run.metrics.read()), strict=True):
+        attempt["lost_device_hours"] = hours
     if as_json:
         terminal.emit({**outline(run), "attempts": attempts})
         return
@@ -192,10 +195,11 @@ def _show_attempts(run: "RunFolder", as_json: bool) -> None:
         (
             a["attempt"], _clock(a["start"]), _clock(a["end"]), a["reason"] or "–", terminal.number(a["exit_code"]),
             terminal.number(a.get("world_size")), terminal.number(a["steps"]),
+            "–" if a["lost_device_hours"] is None else f"{a['lost_device_hours']:.3g}",
         )
         for a in attempts
     ]  # fmt: skip
-    headings = [">#", "|start (UTC)", "|end", "reason", ">exit", ">world", ">steps"]
+    headings = [">#", "|start (UTC)", "|end", "reason", ">exit", ">world", ">steps", ">lost device-h"]
     terminal.show(terminal.table(headings, rows))
     for attempt in attempts:
         for remark in attempt["notes"]:

@@ -15,7 +15,8 @@ from dltk.errors import LaunchError
 from dltk.run.folder import RunFolder
 from dltk.run.ledger import clock_seconds
 
-OWN = ("run", "recipe", "status", "step", "steps", "left", "created", "parent")  # keys that every run has
+ABOUT = ("created", "parent")  # keys that `run.json` has
+OWN = ("run", "recipe", "status", "step", "steps", "left", *ABOUT)  # keys that every run has
 _CONDITION = re.compile(r"(?P<key>[^<>=!]+)(?P<sign><=|>=|!=|=|<|>)(?P<value>.*)")
 
 
@@ -25,8 +26,8 @@ class Listed:
 
     Args:
         run: the folder.
-        outline: `run`, `path`, `recipe`, `status`, `step`, `metrics`, `created`, `parent`; of one that trains also
-            `steps` in all and seconds `left`, where it tells.
+        outline: `run`, `path`, `recipe`, `status`, `step`, `metrics`; of one that trains also `steps` in all and
+            seconds `left`, where it tells.
     """
 
     run: RunFolder
@@ -34,6 +35,8 @@ class Listed:
 
     def value(self, key: str) -> Any:
         """What stands under a key: its own, a metric's or a setting's; None where there is nothing."""
+        if key in ABOUT:
+            return self.run.about.get(key)
         if key in OWN:
             return self.outline.get(key)
         if key in self.outline["metrics"]:
@@ -63,8 +66,6 @@ def outline(run: RunFolder) -> dict[str, Any]:
         "status": status,
         "step": step,
         "metrics": summary.get("metrics") or metrics,
-        "created": run.about.get("created"),
-        "parent": run.about.get("parent"),
         **(_progress(run, step, last.get("time")) if status == "running" else {}),
     }
 

@@ -2,6 +2,7 @@
 
 import calendar
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,31 @@ def clock_seconds(moment: object) -> float | None:
         return float(calendar.timegm(time.strptime(str(moment), "%Y-%m-%dT%H:%M:%SZ")))
     except ValueError:
         return None
+
+
+def lost_hours(attempts: Sequence[Mapping[str, Any]], lines: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    """Device-hours of each attempt whose work the next one did again; None where that is not known (yet).
+
+    The next attempt begins from a checkpoint. What came after its step, by the times of the metrics' lines, was lost;
+    an attempt from which nothing was kept was lost from its start.
+
+    Args:
+        attempts: as `Ledger.attempts` gives them.
+        lines: of the metrics, each with `step` and `time`.
+    """
+    found: list[float | None] = []
+    for one, following in zip(attempts, [*attempts[1:], None], strict=False):
+        start, end, world = clock_seconds(one["start"]), clock_seconds(one["end"]), one.get("world_size")
+        kept = None if following is None else following["first_step"]
+        if start is None or end is None or not isinstance(kept, int) or not isinstance(world, int):
+            found.append(None)
+            continue
+        if isinstance(one["step"], int) and one["step"] <= kept:
+            found.append(0.0)  # it saved as it left
+            continue
+        times = [line["time"] for line in lines if line["step"] <= kept and start <= line["time"] <= end]
+        found.append((end - max(times, default=start)) * world / 3600)
+    return found
 
 
 class Ledger:
