@@ -8,7 +8,7 @@ import typer
 
 from dltk.cli import terminal
 from dltk.cli.runs import find_some
-from dltk.cli.train import train_one
+from dltk.cli.train import require_trainable, train_one
 from dltk.cli.validate import SOURCES_HELP
 from dltk.errors import ExitCode, LaunchError, RecipeError
 
@@ -120,8 +120,11 @@ def _train_missing(sources: Sequence[str], wanted: "Recipe", found: "Sequence[Wi
     there = {one.seed for one in found if one.value is not None}
     missing = [seed for seed in range(count) if seed not in there][: max(0, count - len(there))]
     if missing:
+        from dltk import recipe
+
         cost = (wanted.settings["claim"] or {}).get("cost")
         said = f" (about {cost} each where it was measured)" if cost else ""
+        require_trainable(recipe.load(*sources))  # before anything is made for it
         terminal.note(f"seeds {', '.join(map(str, missing))} of {wanted.name} are trained{said}")
     for seed in missing:
         _, _, code = train_one([*sources, f"train.seed={seed}", f"run=seed-{seed}"], None, False)

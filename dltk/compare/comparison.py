@@ -161,6 +161,9 @@ def _remarks(groups: Sequence[Group], primary: Quantity | None, cells: Sequence[
     for group in groups:
         if group.varying:
             remarks.append(f"{group.name}: its runs also differ in {', '.join(group.varying)}.")
+        going_on = sum(run.status != "done" for run in group.runs)
+        if going_on and len(groups) > 1:
+            remarks.append(f"{group.name}: {going_on} of its {len(group.runs)} runs not done.")
         forked = [run for run in group.runs if run.parent]
         remarks += [f"{run.name} was forked from {run.parent}: its recipe does not tell all of it." for run in forked]
     if primary is None and len(groups) > 1:

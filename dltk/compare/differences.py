@@ -65,12 +65,14 @@ def compared(groups: Sequence[Group], quantity: Quantity, baseline: int = 0) -> 
 
 
 def ties(groups: Sequence[Group], quantity: Quantity, means: Sequence[float | None]) -> list[bool]:
-    """Which groups are the best, or not shown to be worse than it; those that cannot be told apart are no ties."""
+    """Which groups are the best, or not shown to be worse than it; none where something could not be tested."""
     known = [(mean if quantity.lower_is_better else -mean, at) for at, mean in enumerate(means) if mean is not None]
     if len(known) < 2:
         return [False] * len(groups)
     best = min(known)[1]
     others = {one.group: one for one in compared(groups, quantity, best)}
+    if any(others[groups[at].name].verdict == "cannot tell" for _, at in known if at != best):
+        return [False] * len(groups)
     return [
         at == best or (means[at] is not None and others[group.name].verdict == "not shown")
         for at, group in enumerate(groups)
@@ -86,8 +88,10 @@ def _verdict(one: Compared, p: float, quantity: Quantity) -> Verdict:
 
 
 def _pair(base: Group, group: Group, quantity: Quantity) -> Compared:
-    seeds, pairs = _by_seed(base, group, quantity)
-    by_sample, count = _by_sample(base, group, quantity) if quantity.of == "reported" else (None, 0)
+    wild = _wild(base, quantity) or _wild(group, quantity)
+    seeds, pairs = (None, 0) if wild else _by_seed(base, group, quantity)
+    sampled = quantity.of == "reported" and not wild
+    by_sample, count = _by_sample(base, group, quantity) if sampled else (None, 0)
     by = "seed" if seeds is not None and seeds.p is not None else "sample" if by_sample is not None else ""
     chosen = {"seed": seeds, "sample": by_sample}.get(by)
     return Compared(
@@ -99,7 +103,7 @@ def _pair(base: Group, group: Group, quantity: Quantity) -> Compared:
         count=count,
         p=None if chosen is None else chosen.p,
         by=by,
-        why="" if by else _why(base, group, quantity, seeds),
+        why="" if by else wild or _why(base, group, quantity, seeds),
     )
 
 
@@ -109,7 +113,14 @@ def _why(base: Group, group: Group, quantity: Quantity, seeds: Difference | None
         return f"{without} has no finite {quantity.metric}"
     if min(len(_values(one, quantity)) for one in (base, group)) < 2:
         return "one run, and no predictions kept of the same samples"
-    return "all seeds gave the same numbers"
+    return "all seeds differ by the same"
+
+
+def _wild(group: Group, quantity: Quantity) -> str:
+    """How many runs gave no finite number: what the others gave says nothing of the settings."""
+    found = [one for run in group.replicates().values() if (one := quantity.of_run(run)) is not None]
+    count = sum(not math.isfinite(one.value) for one in found)
+    return f"{count} of the runs of {group.name} ended with no finite {quantity.metric}" if count else ""
 
 
 # By seed

@@ -37,7 +37,7 @@ class Group:
     def replicates(self) -> dict[str, Seen]:
         """The runs by what a run of another group must share to be its pair: the seed, and what else varies inside."""
         keys = [SEED, *self.varying]
-        return {json.dumps([run.settings.get(key) for key in keys]): run for run in self.runs}
+        return {json.dumps([run.parent, *(run.settings.get(key) for key in keys)]): run for run in self.runs}
 
 
 @dataclass(frozen=True)

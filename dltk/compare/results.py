@@ -14,7 +14,7 @@ from dltk.run.claim import lower_is_better
 from dltk.run.statistics import binomial_interval, mean_interval
 
 Of = Literal["reported", "best", "final"]
-_FLAT = 1e-6  # how far a share of a test part's samples may be from a whole number of them
+_FLAT = 1e-4  # how far a count of samples, from a share of them in per cent, may be from a whole number
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def _samples(group: Group) -> int | None:
 def _sampling(values: Sequence[float], mean: float, samples: int) -> tuple[float, float] | None:
     """The interval of a share in per cent; None where the values are no counts of samples."""
     counts = [value * samples / 100 for value in values]
-    if any(not -_FLAT <= count <= samples + _FLAT or abs(count - round(count)) > _FLAT * samples for count in counts):
+    if any(not -_FLAT <= count <= samples + _FLAT or abs(count - round(count)) > _FLAT for count in counts):
         return None
     low, high = binomial_interval(round(mean * samples / 100), samples)
     return 100 * low, 100 * high

@@ -1,10 +1,13 @@
 """What is worked out of a set and kept in its folder `vocabularies`, so that it need not be worked out again."""
 
+import contextlib
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)  # by permissions, or by a disk that can only be read
 FOLDER = "vocabularies"  # in the set's folder
 
 
@@ -16,5 +19,8 @@ def keep(path: Path, write: Callable[[Any], Any]) -> None:
         with partial.open("wb") as file:
             write(file)
         partial.replace(path)
-    except PermissionError:
-        partial.unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)

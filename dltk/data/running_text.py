@@ -11,6 +11,7 @@ order.
 
 # Shapes: b windows, t tokens of a window, n tokens of a part, w windows of a part.
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -24,6 +25,8 @@ from torch import Tensor
 from dltk.data.dataset import fingerprint
 from dltk.data.kept import FOLDER, keep
 from dltk.data.sentences import require_size
+from dltk.data.shards.source import hash_of
+from dltk.data.splits import SPLITS
 from dltk.data.vocabulary import Vocabulary, from_plain, learn
 from dltk.errors import DataError
 from dltk.layers.tokens import EOS, PAD
@@ -67,7 +70,7 @@ class RunningText:
         for key, value, least in (("lanes", lanes, 1), ("unroll", unroll, 1), ("context", context, 0)):
             if value < least:
                 raise DataError("", f"data.{key}", f"{value} is less than {least}", f"Set at least {least}.")
-        place = _place(folder, data_dir)
+        self._place = place = _place(folder, data_dir)
         text = _read(place / f"{split}.txt")
         train = text if split == "train" else _read(place / "train.txt")
         self.split, self.unroll, self.context = split, unroll, context
@@ -90,6 +93,12 @@ class RunningText:
             what = f"{len(self.numbers)} tokens fill no window of {self.unroll} in each of {self.lanes} lanes"
             raise DataError(path, "", what, "Lower data.unroll or data.lanes, or give it more text.")
         return windows, targets - windows * self.unroll
+
+    @functools.cached_property
+    def contents(self) -> str:
+        """sha256 of the texts of all parts: of lines "part, sha256 of its file"."""
+        hashes = (f"{part} {hash_of(self._place / f'{part}.txt')}\n" for part in SPLITS)
+        return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
     def __len__(self) -> int:
         return self._windows

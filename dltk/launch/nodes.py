@@ -185,7 +185,11 @@ def _meet(logs: Path, node: Node, signals: Signals) -> _Meeting | None:
 def _dead_leader(path: Path, job: str) -> float | None:
     """The last heartbeat of an attempt's leader (seconds since 1970), which died while it held the run's lease."""
     record = holder(path / "LEASE")
-    return record["heartbeat"] if record and record.get("job") == job and not record["alive"] else None
+    if not record or record.get("job") != job or record["alive"]:
+        return None
+    # Another machine's heartbeats come late through a shared disk, and its clock may differ.
+    elsewhere = record.get("host") != socket.gethostname()
+    return None if elsewhere and time.time() - record["heartbeat"] < SHOWN else record["heartbeat"]
 
 
 def _gathered(logs: Path, node: Node, signals: Signals) -> tuple[ExitCode, str] | None:

@@ -225,15 +225,17 @@ def losses(found: Mapping[str, str], settings: Mapping[str, str], site: Mapping[
     """
     lost = []
     kill, grace = _seconds(settings.get("KillWait")), _seconds(found.get("GraceTime"))
-    if settings.get("PreemptType", "preempt/none") != "preempt/none" and found.get("PreemptMode", "OFF") != "OFF":
+    modes = set(re.split(r"\W+", found.get("PreemptMode", "OFF")))
+    # One that is suspended goes on where it was, and loses nothing.
+    if settings.get("PreemptType", "preempt/none") != "preempt/none" and modes & {"REQUEUE", "CANCEL"}:
         if saving > grace + kill:
             lost.append(
                 f"a job that is preempted has {grace + kill} s (GraceTime {grace} s, KillWait {kill} s), and saving "
                 f"has taken {saving:.1f} s: what it trained since its last checkpoint is trained again; lower "
                 "checkpoint.every_minutes"
             )
-        if "CANCEL" in found["PreemptMode"] or "--no-requeue" in site["options"]:
-            how = "PreemptMode=CANCEL" if "CANCEL" in found["PreemptMode"] else "--no-requeue"
+        if "CANCEL" in modes or "--no-requeue" in site["options"]:
+            how = "PreemptMode=CANCEL" if "CANCEL" in modes else "--no-requeue"
             lost.append(f"a job that is preempted does not come back ({how}); queue others behind it by --chain")
     if saving > site["notice"]:
         lost.append(

@@ -53,6 +53,8 @@ class ClassSoftmax(nn.Module):
             if len(words)
         ]
         of_classes = F.cross_entropy(_full(self.classes(units)), chosen, reduction="none")
+        if not within:  # no words at all
+            return of_classes
         return of_classes.index_add(0, order, torch.cat(within))
 
     def log_probabilities(self, units: Tensor) -> Tensor:

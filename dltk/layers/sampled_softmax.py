@@ -55,9 +55,10 @@ def losses(output: nn.Linear, readout: Tensor, right: Tensor, sample: Sample) ->
     """Readouts (n, m) and the right words (n,) to their losses (n,), and whether a word of the sample beats it (n,)."""
     words = sample.words
     own = ((readout * output.weight[right]).sum(1) + output.bias[right]).float()  # (n,)
-    # A pass over n times k numbers costs: the bias weighs them, and the right words are struck out in place.
-    log_q = sample.log_q.to(output.bias.dtype)
-    others = F.linear(readout, output.weight[words], output.bias[words] - log_q).float()  # (n, k)
+    # A pass over n times k numbers costs: they are weighed with the bias, and the right words struck out, in place.
+    others = F.linear(readout, output.weight[words]).float()  # (n, k)
+    log_q = sample.log_q.to(others.dtype)
+    others += output.bias[words].to(others.dtype) - log_q
     places = torch.searchsorted(words, right).clamp(max=len(words) - 1)  # (n,)
     rows = (words[places] == right).nonzero().squeeze(1)
     others[rows, places[rows]] = torch.finfo(others.dtype).min  # no -inf: a sample may hold the right word alone

@@ -17,7 +17,17 @@ from dltk.errors import RecipeError
 from dltk.recipe.check import arguments_of, check, complaint, constructor_of, schema_for, setting_of, target_of
 from dltk.recipe.draft import Draft, put, texts
 from dltk.recipe.kinds import Duration, Misfit, conform
-from dltk.recipe.places import FORMAT, fill_environment, find, interpolate, is_open, overlays, read_source, recipes
+from dltk.recipe.places import (
+    FORMAT,
+    bring_up_to_date,
+    fill_environment,
+    find,
+    interpolate,
+    is_open,
+    overlays,
+    read_source,
+    recipes,
+)
 from dltk.recipe.schema import Setting, resolve, without_imports
 from dltk.recipe.yaml12 import read, scalar, write
 
@@ -129,6 +139,7 @@ def thaw(path: str | Path) -> Recipe:
         raise RecipeError(path, "", "this is not a frozen recipe", "Use `dltk train` with the recipe itself.")
     if settings.pop("format", FORMAT) != FORMAT:
         raise RecipeError(lines["format"], "format", f"not the format {FORMAT} that this dltk reads", "Update dltk.")
+    bring_up_to_date(settings, lines)
     return Recipe(settings["name"], settings, {key: lines[key] for key in leaves(settings)})
 
 

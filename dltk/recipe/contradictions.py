@@ -75,6 +75,7 @@ def contradictions(draft: Draft, settings: Mapping[str, Any]) -> None:
     _batch(draft, settings["batch"], settings["launch"])
     _classes(draft, settings)
     _vocabularies(draft, settings)
+    _lanes(draft, settings)
     _pixels(draft, settings)
     _optimizer(draft, settings["optimizer"])
     _metrics(draft, settings)
@@ -179,9 +180,17 @@ def _classes(draft: Draft, settings: Mapping[str, Any]) -> None:
         raise draft.error("model.num_classes", what, f"Set it to {row.classes}, or choose other data.")
 
 
+def _lanes(draft: Draft, settings: Mapping[str, Any]) -> None:
+    """Of a text that goes on, a global batch holds one window of each lane."""
+    lanes, batch = settings["data"].get("lanes"), settings["batch"]["global"]
+    if settings["data"]["name"] == "text" and isinstance(batch, int) and lanes != batch:
+        what = f"{batch} samples make a batch, and the text has {lanes} lanes"
+        raise draft.error("batch.global", what, "Set it and data.lanes to the same number.")
+
+
 def _vocabularies(draft: Draft, settings: Mapping[str, Any]) -> None:
     """The network has a row for each token that the data may have."""
-    for name in ("source_vocab_size", "target_vocab_size"):
+    for name in ("source_vocab_size", "target_vocab_size", "vocab_size"):
         asked, most = settings["model"].get(name), settings["data"].get(name)
         if isinstance(asked, int) and isinstance(most, int) and asked < most:
             what = f"{asked} is less than the {most} tokens that the data may have (data.{name})"

@@ -98,13 +98,28 @@ def _file(path: Path) -> Layer:
         raise RecipeError(f"{shown}:1", "YAML", "a recipe is a map of sections", "Write it like `model: {…}`.")
     layer = Layer(values, lines, shown)
     frozen = values.pop("format", None)
-    if frozen is not None and isinstance(values.get("site"), dict):
-        values["site"].pop("wrapper", None)  # of an earlier dltk, where it was what `launch.container` is now
+    if frozen is not None:
+        bring_up_to_date(values, lines)
     if frozen not in (None, FORMAT):
         what = f"{frozen!r} is newer than {FORMAT}, which this dltk reads"
         raise RecipeError(lines["format"], "format", what, "Update dltk.")
     declared = values.pop("place", False)
     return _checked(layer, place=path.resolve().parent.name == "cluster" or declared is True or frozen is not None)
+
+
+def bring_up_to_date(frozen: dict[str, Any], lines: dict[str, str]) -> None:
+    """Make of a recipe that an earlier dltk froze what today's would have frozen, in place.
+
+    Args:
+        frozen: its settings.
+        lines: where each stands, by dotted key.
+    """
+    site, launch = frozen.get("site"), frozen.get("launch")
+    command = site.pop("wrapper", None) if isinstance(site, dict) else None
+    if command and isinstance(launch, dict):  # what is now a kind of container
+        launch["container"] = {"kind": "wrapper", "image": None, "mounts": [], "home": False, "command": command}
+        where = lines.get("site.wrapper", lines.get("format", ""))
+        lines |= dict.fromkeys(_keys({"launch": {"container": launch["container"]}}), where)
 
 
 def _override(text: str, key: str, word: str) -> Layer:

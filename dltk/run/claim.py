@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-_LOWER = ("error", "loss", "perplexity")  # metrics with these words in their names are better when lower
+_LOWER = ("error", "loss", "perplexity", "bits")  # metrics with these words in their names are better when lower
 
 
 @dataclass(frozen=True, kw_only=True)

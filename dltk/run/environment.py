@@ -85,8 +85,9 @@ def add(folder: Path, measured: Callable[[dict[str, Any]], dict[str, Any]]) -> N
     """Puts what was measured, as it follows from what is known, beside the current attempt's environment."""
     with _ADDING:  # the thread that saves measures too
         for path in files(folder)[-1:]:
-            known = read_object(path) or {}
-            replace_file(path, to_json({**known, **measured(known)}, indent=1) + "\n")
+            known = read_object(path)
+            if known is not None:  # one that cannot be read now is not replaced by what was measured alone
+                replace_file(path, to_json({**known, **measured(known)}, indent=1) + "\n")
 
 
 def _content(path: Path) -> bytes:

@@ -279,11 +279,10 @@ class RunFolder:
     def note_save(self, seconds: float) -> None:
         """Keeps how long saving a checkpoint took, where nothing longer is known of this environment."""
         if seconds > self._longest_save:
-            self._longest_save = max(seconds, self.longest_save or 0.0)
             from dltk.run import environment
 
-            longest = round(self._longest_save, 3)
-            environment.add(self.path, lambda _: {"longest_save": longest})
+            self._longest_save, longest = seconds, round(seconds, 3)
+            environment.add(self.path, lambda known: {"longest_save": max(longest, known.get("longest_save") or 0.0)})
 
     @property
     def longest_save(self) -> float | None:

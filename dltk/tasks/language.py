@@ -38,7 +38,7 @@ class Language(Task):
         if len(self.metrics):
             raise ValueError("a language model has no class scores for train.metrics. Remove them")
         self.totals, self.evaluation = Totals(with_bits), Totals(with_bits)
-        self._carried: Tensor | None = None  # (lanes, m), of which this process keeps its own rows up to date
+        self.carried: Tensor | None = None  # (lanes, m), of which this process keeps its own rows up to date
         self._window = 0  # tokens of a training window
 
     def setup(self, stage: str) -> None:
@@ -75,9 +75,10 @@ class Language(Task):
 
     def _lanes(self, first: Tensor, info: BatchInfo) -> tuple[Tensor, Tensor]:
         """The states of all lanes, as states are (b, m), and which are a micro-batch's: a batch has them in order."""
-        if self._carried is None:
-            self._carried = first.new_zeros(info.samples, first.shape[1])
-        return self._carried, torch.as_tensor(info.places % info.samples, device=first.device)
+        if self.carried is None or len(self.carried) != info.samples:  # none yet, or a fork's text has other lanes
+            model: Any = self.model
+            self.carried = model.start(info.samples).to(first.device)
+        return self.carried, torch.as_tensor(info.places % info.samples, device=first.device)
 
     def weigh(self, info: BatchInfo) -> tuple[float, float]:
         """What a micro-batch and its global batch weigh: their tokens; windows of a training are full."""
@@ -91,12 +92,12 @@ class Language(Task):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the states of all lanes."""
         super().on_save_checkpoint(checkpoint)
-        if self._carried is None:
+        if self.carried is None:
             return
-        whole, world = self._carried.clone(), self.trainer.world_size
+        whole, world = self.carried.clone(), self.trainer.world_size
         if world > 1:  # lane k is read by the process k % world, in each pass
             everybody: list[Any] = [None] * world
-            dist.all_gather_object(everybody, self._carried.cpu())
+            dist.all_gather_object(everybody, self.carried.cpu())
             for rank, theirs in enumerate(everybody):
                 whole[rank::world] = theirs[rank::world].to(whole.device)
         checkpoint["lanes"] = whole.cpu()
@@ -105,7 +106,7 @@ class Language(Task):
         """Go on where each lane was."""
         super().on_load_checkpoint(checkpoint)
         lanes = checkpoint.get("lanes")
-        self._carried = None if lanes is None else lanes.to(self.trainer.strategy.root_device)
+        self.carried = None if lanes is None else lanes.to(self.trainer.strategy.root_device)
 
 
 def with_bits(means: dict[str, float]) -> dict[str, float]:
@@ -113,4 +114,4 @@ def with_bits(means: dict[str, float]) -> dict[str, float]:
     if "loss" not in means:
         return means
     loss = means["loss"]
-    return {**means, "perplexity": math.exp(loss) if loss < 700 else math.inf, "bits": loss / math.log(2)}
+    return {**means, "perplexity": math.inf if loss >= 700 else math.exp(loss), "bits": loss / math.log(2)}

@@ -84,7 +84,7 @@ class DirectoryIO(CheckpointIO):
 
     def _publish(self, checkpoint: dict[str, Any], meta: dict[str, Any], began: float) -> None:
         self.checkpoints.write(meta["step"], checkpoint, meta, self.run.require_lease)
-        with contextlib.suppress(LaunchError):  # a disk that refuses is told of by what matters more
+        with contextlib.suppress(LaunchError, OSError):  # a disk that refuses is told of by what matters more
             self.run.note_save(time.monotonic() - began)
         config = self.config
         self.checkpoints.prune(

@@ -238,7 +238,9 @@ def _parts(shape: Shape) -> "np.ndarray[Any, np.dtype[np.float64]]":
 
 
 def _count_apart(task: Task, batch: Batch) -> int:
-    """Operations of a forward and a backward pass that leave no gradients, and buffers as they were."""
+    """Operations of a forward and a backward pass that leave no gradients, and buffers and the task as they were."""
+    carried = getattr(task, "carried", None)  # what a task hands on from batch to batch
+    kept = None if carried is None else carried.clone()
     before = {name: buffer.clone() for name, buffer in task.named_buffers()}
     parameters = [parameter for parameter in task.parameters() if parameter.requires_grad]
     with ModelFlops() as counting:
@@ -248,6 +250,8 @@ def _count_apart(task: Task, batch: Batch) -> int:
     with torch.no_grad():
         for name, buffer in task.named_buffers():
             buffer.copy_(before[name])
+    if hasattr(task, "carried"):
+        task.carried = kept
     return counting.total
 
 

@@ -72,7 +72,7 @@ def test_each_of_four_processes_is_killed(workshop: Workshop, strategy: str) -> 
 
 def _fail_and_go_on(workshop: Workshop, name: str, strategy: str, plan: Plan) -> None:
     """Train with one fault after the other, each at a random step later than the one before, and to the end."""
-    steps = sorted(random.Random(f"2015 {name}").sample(range(8, STEPS - 2), len(plan)))
+    steps = sorted(random.Random(f"2015 {name}").sample(range(3, STEPS - 2), len(plan)))
     faults = [Fault(kind, rank, step, said) for ((kind, said), rank), step in zip(plan, steps, strict=True)]
     marks = workshop.marks(name)
     callbacks = [f"{{name: 'faults:Known', marks: '{marks}'}}", *(fault.callback(marks) for fault in faults)]

@@ -386,17 +386,22 @@ def test_two_machines_train_as_this_one_does(whole: Path, workshop: Workshop) ->
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
 def test_a_job_that_is_told_to_save_comes_back(cluster: Cluster, workshop: Workshop, whole: Path) -> None:
-    """First by a signal to the steps while Python starts, then as Slurm does it before the end of the time."""
+    """By a signal to the steps and by Slurm's own notice, each while Python starts and in the midst of the steps."""
     run = Submitted(cluster, workshop, "slurm-back", "--nodes", "2", "log.every_steps=1", slow=40)
-    run.imports(nodes=2)
-    cluster.tool("scancel", "--signal=USR1", run.number)
-    wait_until(lambda: int(cluster.job(run.number)["Restarts"]) == 1, "the first requeue", 120)
+    for number, option in enumerate(([], ["--batch"]), start=1):
+        run.imports(nodes=2)
+        cluster.tool("scancel", *option, "--signal=USR1", run.number)
+        wait_until(lambda: int(cluster.job(run.number)["Restarts"]) == number, "a requeue", 120)  # noqa: B023 - at once
     run.steps(10)
     cluster.tool("scancel", "--batch", "--signal=USR1", run.number)
+    wait_until(lambda: int(cluster.job(run.number)["Restarts"]) == 3, "the third requeue", 120)
+    run.steps(lines(run.path)[-1]["step"] + 10)
+    cluster.tool("scancel", "--signal=USR1", run.number)
     run.end()
-    assert cluster.job(run.number)["Restarts"] == "2"
+    assert cluster.job(run.number)["Restarts"] == "4"
     reasons = [attempt["reason"] for attempt in run.attempts()]
-    assert reasons == ["SIGUSR1", "asked to stop by slurm: the end of the time of the job", "done"]
+    notice = "asked to stop by slurm: the end of the time of the job"
+    assert reasons == ["SIGUSR1", notice, notice, "SIGUSR1", "done"]
     assert_equal_to_the_bit(final_state(run.path), final_state(whole))
     assert set(curve(whole, "data/digest").items()) <= set(curve(run.path, "data/digest").items())
 
@@ -407,7 +412,7 @@ def test_a_crash_and_a_cancelled_job_stay_away(cluster: Cluster, workshop: Works
     crash = Submitted(
         cluster, workshop, "slurm-crash", "optimizer.lr=1e30", "schedule.name=constant", "schedule.warmup=0"
     )
-    cancelled = Submitted(cluster, workshop, "slurm-cancelled", "log.every_steps=1", slow=400)
+    cancelled = Submitted(cluster, workshop, "slurm-cancelled", "--nodes", "2", "log.every_steps=1", slow=400)
     crash.end("FAILED")
     cancelled.steps(3)
     cluster.tool("scancel", cancelled.number)

@@ -1,5 +1,6 @@
 """Merging, defaults, references, frozen recipes, comparing, and where the files lie."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,18 @@ def test_impossible_factors(overrides: list[str], message: str, write: Write) ->
 
 
 # Frozen recipes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [[], ["apptainer", "exec", "image.sif"]])
+def test_a_wrapper_that_an_earlier_dltk_froze_is_a_container_now(write: Write, command: list[str]) -> None:
+    container = {"launch": {"container": {"kind": "wrapper", "command": command}}} if command else {}
+    wanted = quick(write(), container).settings
+    text = recipe.freeze(quick(write()))
+    earlier = text.replace("\nsite:\n", f"\nsite:\n  wrapper: {json.dumps(command)}\n", 1)
+    assert earlier != text
+    Path("frozen.yaml").write_text(earlier)
+    assert recipe.difference(recipe.thaw("frozen.yaml").settings, wanted) == []
+    assert recipe.difference(quick("frozen.yaml").settings, wanted) == []
 
 
 def test_a_frozen_recipe_loads_to_the_same(write: Write) -> None:

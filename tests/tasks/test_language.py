@@ -3,17 +3,22 @@
 import math
 from pathlib import Path
 
+import lightning
 import numpy as np
 import pytest
 import torch
 
 import dltk
+from dltk import catalogue
+from dltk.data.datamodule import DataModule
 from dltk.data.loader import BatchInfo
-from dltk.errors import DataError
+from dltk.data.running_text import RunningText
+from dltk.errors import DataError, RecipeError
 from dltk.layers.tokens import PAD
 from dltk.models.rnnlm import RNNLM
+from dltk.run.claim import lower_is_better
 from dltk.run.folder import RunFolder
-from dltk.tasks.language import Language
+from dltk.tasks.language import Language, with_bits
 
 LANES, WINDOW, WORDS = 4, 5, 30
 
@@ -53,8 +58,8 @@ def test_windows_in_a_row_cost_what_the_whole_lane_does(model):
     whole = model.losses(known.flatten(0, 1), text[:, 1:].flatten())
     assert sum(losses) == pytest.approx(whole.sum().item(), rel=1e-5)
     anew = Language(model).train()
-    assert float(anew.measure(batch_of(text, 0))["loss"]) == pytest.approx(losses[0])
-    assert float(anew.measure({**batch_of(text, 1), "fresh": torch.ones(LANES)})["loss"]) != pytest.approx(losses[1])
+    assert anew.measure(batch_of(text, 0))["loss"].item() == pytest.approx(losses[0])
+    assert anew.measure({**batch_of(text, 1), "fresh": torch.ones(LANES)})["loss"].item() != pytest.approx(losses[1])
 
 
 def test_processes_together_do_what_one_does(model):
@@ -66,7 +71,7 @@ def test_processes_together_do_what_one_does(model):
         for name in ("loss", "weight"):
             assert float(sum(part[name] for part in parts)) == pytest.approx(float(whole[name]), rel=1e-5)
     for rank, task in enumerate(two):
-        assert torch.allclose(task._carried[rank::2], one._carried[rank::2])
+        assert torch.allclose(task.carried[rank::2], one.carried[rank::2])
 
 
 def test_tokens_that_do_not_count_cost_nothing(model):
@@ -147,6 +152,38 @@ def test_counts_are_those_of_every_lane(root):
     assert model.grams2.tolist() == sorted({40 * first + second for first, second in pairs.tolist()})
 
 
-def test_a_batch_holds_a_window_of_each_lane(root):
-    with pytest.raises(DataError, match=r"batch\.global: 6 samples make a batch, and the text has 4 lanes"):
+def test_a_batch_holds_a_window_of_each_lane(root, model):
+    says = r"batch\.global.*: 6 samples make a batch, and the text has 4 lanes"
+    with pytest.raises(RecipeError, match=says):
         dltk.train(*small(root, "run=other", "batch.global=6"))
+    settings = {"folder": "counted", "vocab_size": 40, "lanes": 4, "unroll": 8}
+    data = DataModule(RunningText, settings, batch=6, data_dir=str(root), epochs=1)
+    trainer = lightning.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
+    with pytest.raises(DataError, match=says):
+        trainer.fit(Language(model), data)
+
+
+def test_the_network_knows_every_word_that_the_text_may_have(root):
+    with pytest.raises(RecipeError, match=r"model\.vocab_size.*: 30 is less than the 40 tokens that the data may have"):
+        dltk.train(*small(root, "run=narrow", "model.vocab_size=30"))
+
+
+def test_another_number_of_lanes_begins_anew(model):
+    task, text = Language(model).train(), lanes_of(2)
+    task.measure(batch_of(text, 0))
+    task.carried = torch.full((2, 8), 0.7)
+    found = task.measure(batch_of(text, 1))["loss"].item()
+    anew = Language(model).train().measure(batch_of(text, 1))["loss"].item()
+    assert found == pytest.approx(anew)
+
+
+def test_a_batch_without_a_token_costs_nothing(model):
+    batch = batch_of(lanes_of(1), 0)
+    found = Language(model).eval().measure({**batch, "weight": torch.zeros(LANES)})
+    assert (found["loss"].item(), int(found["weight"])) == (0.0, 0)
+
+
+def test_its_metrics_should_fall_and_a_loss_that_is_none_gives_none():
+    assert all(lower_is_better(f"test/{name}") for name in catalogue.LANGUAGE_METRICS)
+    assert math.isnan(with_bits({"loss": math.nan})["perplexity"])
+    assert with_bits({"loss": 1e4})["perplexity"] == math.inf

@@ -160,7 +160,7 @@ def measure(context: Context, task: Task, batches: list[Batch]) -> Measured | No
             on_device = to_device(context, task, batch)
             measures = task.measure(on_device)
             scores = measures.get("scores")
-            if scores is None or scores.ndim != 2 or "target" not in batch:
+            if scores is None or scores.ndim != 2 or "target" not in batch or batch["target"].ndim != 1:
                 return None
             real = on_device["weight"] > 0
             loss, weight = loss + float(measures["loss"]), weight + float(measures["weight"])
