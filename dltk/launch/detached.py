@@ -17,7 +17,7 @@ from dltk.run import phases
 from dltk.run.atomic import read_object, refusing, replace_file, to_json
 from dltk.run.folder import RunFolder, Status
 from dltk.run.lease import machine, process_start
-from dltk.trainer.signals import blocked
+from dltk.trainer.signals import Signals, blocked
 
 _ENDED: dict[Status, str] = {"done": "COMPLETED", "preempted": "PREEMPTED", "interrupted": "CANCELLED"}
 
@@ -52,15 +52,23 @@ def start(run: RunFolder, changed: Mapping[str, Any], note: Callable[[str], None
     words = command(run.path.absolute(), changed)
     with refusing(log, "cannot write"):
         log.parent.mkdir(exist_ok=True)
-        # Signals that come while Python starts wait until it can answer them.
-        with log.open("ab") as out, blocked():
+        # Signals that come meanwhile wait until Python can answer them there, and until the run knows its process here,
+        # whichever thread gets them: a library's may not hold them back.
+        with log.open("ab") as out, Signals(say=False) as late, blocked():
             process = subprocess.Popen(
                 words, env=_environment(code), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
             )
-    known = {"host": socket.gethostname(), "machine": machine(), "pid": process.pid}
-    known |= {"process": process_start(process.pid), "log": str(log), "command": words}
-    replace_file(folder / "job.json", to_json(known, indent=1) + "\n")
-    run.note_job("here", str(process.pid), str(folder / "job.json"))
+            try:
+                known = {"host": socket.gethostname(), "machine": machine(), "pid": process.pid}
+                known |= {"process": process_start(process.pid), "log": str(log), "command": words}
+                replace_file(folder / "job.json", to_json(known, indent=1) + "\n")
+                run.note_job("here", str(process.pid), str(folder / "job.json"))
+            except BaseException:
+                process.kill()  # nobody would find it
+                process.wait()
+                raise
+    if late.received is not None:
+        signal.raise_signal(late.received)
     return str(process.pid)
 
 
