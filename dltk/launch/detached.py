@@ -48,7 +48,7 @@ def start(run: RunFolder, changed: Mapping[str, Any], note: Callable[[str], None
         code = snapshot(Path.cwd(), folder / "code", note)
         folder.mkdir(parents=True, exist_ok=True)
         run.keep_versions(folder)
-    log = run.path / "logs" / f"here-{folder.name}.out"
+    log = run.path.absolute() / "logs" / f"here-{folder.name}.out"
     words = command(run.path.absolute(), changed)
     with refusing(log, "cannot write"):
         log.parent.mkdir(exist_ok=True)
@@ -91,9 +91,12 @@ def state(run: RunFolder) -> dict[str, Any]:
     about = {"NodeList": known.get("host")}
     if _lives(run, known):
         return {"JobState": "RUNNING", "Reason": f"process {last['id']} on {known.get('host')}", **about}
-    attempts = run.ledger.attempts()
-    reason = attempts[-1]["reason"] if attempts else _last_line(known.get("log"))
-    return {"JobState": _ENDED.get(run.status, "FAILED"), "Reason": reason, **about}
+    own = [attempt for attempt in run.ledger.attempts() if attempt["start"] >= last["time"]]
+    said = {
+        "JobState": _ENDED.get(run.status, "FAILED") if own else "FAILED",
+        "Reason": (own[-1]["reason"] if own else None) or _last_line(known.get("log")),
+    }
+    return {**said, **about}
 
 
 def is_active(run: RunFolder) -> bool:

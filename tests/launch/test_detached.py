@@ -112,3 +112,29 @@ def test_ctrl_c_while_a_process_starts_leaves_it_noted(apart: RunFolder, monkeyp
     started[0].kill()
     started[0].wait()
     assert [job["id"] for job in apart.jobs()] == [str(started[0].pid)]
+
+
+def test_an_attempt_before_the_job_is_not_the_job_s(apart: RunFolder) -> None:
+    number = apart.ledger.begin({"step": 0})
+    apart.ledger.end(number, "asked to stop", 85, 0)
+    job = apart.new_job()
+    job.mkdir(parents=True)
+    (job / "log").write_text("data_dir: no such folder.\n")
+    known = {"machine": detached.machine(), "pid": 1, "process": "of another", "host": "h", "log": str(job / "log")}
+    (job / "job.json").write_text(json.dumps(known))
+    line = {"on": "here", "id": "1", "script": str(job / "job.json")}
+    for time, expected in (
+        ("2999-01-01T00:00:00Z", ("FAILED", "data_dir: no such folder.")),
+        ("2000-01-01T00:00:00Z", ("PREEMPTED", "asked to stop")),
+    ):
+        (apart.path / "jobs.jsonl").write_text(json.dumps({**line, "time": time}) + "\n")
+        said = detached.state(apart)
+        assert (said["JobState"], said["Reason"]) == expected
+
+
+def test_the_log_is_found_from_any_folder(apart: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detached, "command", lambda run, changed: ["sh", "-c", "echo the last line"])
+    pid = int(detached.start(apart, {}, print))
+    os.waitpid(pid, 0)
+    monkeypatch.chdir("/")
+    assert detached.state(RunFolder.open(tmp_path / apart.path))["Reason"] == "the last line"
