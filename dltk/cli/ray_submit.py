@@ -61,8 +61,6 @@ def submit_to_ray(
         return ExitCode.DONE
     if address not in ("auto", "local"):
         ray_jobs.require_reachable(address)
-    if run is not None and ray_jobs.state(run).get("JobState") in ray_jobs.ACTIVE:
-        raise LaunchError(run.path, "", "its job is under way already", "Wait for it, or `dltk cancel` it.")
     line = workers.skipped(wanted.settings)
     if line:
         terminal.note(line)

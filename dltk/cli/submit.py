@@ -94,6 +94,8 @@ def _to_ray(
     from dltk.cli.ray_submit import submit_to_ray
 
     wanted, run = _wanted(sources, added(site, None, None, None))
+    if run is not None and not dry_run:
+        require_no_job(run, "ray")
     return submit_to_ray(wanted, run, address, workers, min_workers, dry_run)
 
 
@@ -127,8 +129,7 @@ def _to_slurm(
     if run is None:
         _submit_new(wanted, planned.runs, dependency, chain)
         return ExitCode.DONE
-    if dependency is None:
-        _require_no_job(run)
+    require_no_job(run, "slurm", dependency)
     hand_over(wanted, [run], dependency, chain)
     return ExitCode.DONE
 
@@ -150,7 +151,7 @@ def _to_here(sources: list[str], site: Path | None, dry_run: bool) -> int:
         return ExitCode.DONE
     require_trainable(wanted)
     if run is not None:
-        _require_no_job(run)
+        require_no_job(run, "here")
     made = _created(wanted, planned, 1) if run is None else run
     try:
         job = detached.start(made, changed, terminal.note)
@@ -200,14 +201,33 @@ def _wanted(sources: list[str], added: list[Any]) -> "tuple[Recipe, RunFolder | 
         return recipe.load(run.path / "recipe.yaml", *sources[1:], *added, check_model=False), run
 
 
-def _require_no_job(run: "RunFolder") -> None:
-    """Two jobs of one run at once would be in each other's way."""
-    from dltk.launch import detached, slurm
+def require_no_job(run: "RunFolder", on: str, dependency: str | None = None) -> None:
+    """Two jobs of one run at once would be in each other's way.
 
-    if detached.is_active(run):
-        what = f"its process {run.jobs()[-1]['id']} is under way already"
+    Args:
+        run: the run.
+        on: where it is to be submitted; a machine without Slurm cannot ask for its jobs there, and says so.
+        dependency: of the new job, which lets it follow one of Slurm's.
+
+    Raises:
+        LaunchError: it has a job that waits or runs.
+    """
+    from dltk.launch import detached, ray_jobs, slurm
+
+    if detached.is_active(run) or ray_jobs.state(run).get("JobState") in ray_jobs.ACTIVE:
+        last = run.jobs()[-1]
+        what = f"its {'process' if last['on'] == 'here' else 'job'} {last['id']} is under way already"
         raise LaunchError(run.path, "", what, "Wait for it, or `dltk cancel` it.")
-    for job, state in slurm.active(run):
+    if dependency is not None:
+        return
+    try:
+        active = slurm.active(run)
+    except LaunchError as error:
+        if on == "slurm":
+            raise
+        terminal.note(f"{run.path}: {error.what}, so whether a job of the run waits there is not known.")
+        return
+    for job, state in active:
         remedy = f"Wait for it, `dltk cancel` it, or let the new one follow it: --dependency afterany:{job}."
         raise LaunchError(run.path, "", f"its job {job} is {state} already", remedy)
 

@@ -17,7 +17,7 @@ from dltk.run import phases
 from dltk.run.atomic import read_object, refusing, replace_file, to_json
 from dltk.run.folder import RunFolder, Status
 from dltk.run.lease import machine, process_start
-from dltk.trainer.signals import blocked
+from dltk.trainer.signals import Signals, blocked
 
 _ENDED: dict[Status, str] = {"done": "COMPLETED", "preempted": "PREEMPTED", "interrupted": "CANCELLED"}
 
@@ -48,19 +48,27 @@ def start(run: RunFolder, changed: Mapping[str, Any], note: Callable[[str], None
         code = snapshot(Path.cwd(), folder / "code", note)
         folder.mkdir(parents=True, exist_ok=True)
         run.keep_versions(folder)
-    log = run.path / "logs" / f"here-{folder.name}.out"
+    log = run.path.absolute() / "logs" / f"here-{folder.name}.out"
     words = command(run.path.absolute(), changed)
     with refusing(log, "cannot write"):
         log.parent.mkdir(exist_ok=True)
-        # Signals that come while Python starts wait until it can answer them.
-        with log.open("ab") as out, blocked():
+        # Signals that come meanwhile wait until Python can answer them there, and until the run knows its process here,
+        # whichever thread gets them: a library's may not hold them back.
+        with log.open("ab") as out, Signals(say=False) as late, blocked():
             process = subprocess.Popen(
                 words, env=_environment(code), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
             )
-    known = {"host": socket.gethostname(), "machine": machine(), "pid": process.pid}
-    known |= {"process": process_start(process.pid), "log": str(log), "command": words}
-    replace_file(folder / "job.json", to_json(known, indent=1) + "\n")
-    run.note_job("here", str(process.pid), str(folder / "job.json"))
+            try:
+                known = {"host": socket.gethostname(), "machine": machine(), "pid": process.pid}
+                known |= {"process": process_start(process.pid), "log": str(log), "command": words}
+                replace_file(folder / "job.json", to_json(known, indent=1) + "\n")
+                run.note_job("here", str(process.pid), str(folder / "job.json"))
+            except BaseException:
+                process.kill()  # nobody would find it
+                process.wait()
+                raise
+    if late.received is not None:
+        signal.raise_signal(late.received)
     return str(process.pid)
 
 
@@ -83,9 +91,12 @@ def state(run: RunFolder) -> dict[str, Any]:
     about = {"NodeList": known.get("host")}
     if _lives(run, known):
         return {"JobState": "RUNNING", "Reason": f"process {last['id']} on {known.get('host')}", **about}
-    attempts = run.ledger.attempts()
-    reason = attempts[-1]["reason"] if attempts else _last_line(known.get("log"))
-    return {"JobState": _ENDED.get(run.status, "FAILED"), "Reason": reason, **about}
+    own = [attempt for attempt in run.ledger.attempts() if attempt["start"] >= last["time"]]
+    said = {
+        "JobState": _ENDED.get(run.status, "FAILED") if own else "FAILED",
+        "Reason": (own[-1]["reason"] if own else None) or _last_line(known.get("log")),
+    }
+    return {**said, **about}
 
 
 def is_active(run: RunFolder) -> bool:

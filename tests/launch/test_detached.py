@@ -1,10 +1,15 @@
 """`dltk submit --on here`: a training that outlives the shell, and is followed and ended like a cluster's job."""
 
 import json
+import os
+import signal
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dltk.errors import LaunchError
 from dltk.launch import detached
 from dltk.run.folder import RunFolder
 from tests.launch.conftest import Workshop, processes, wait_until
@@ -75,3 +80,61 @@ def test_a_process_that_never_came_to_an_attempt(tmp_path: Path) -> None:
     assert detached.state(run) == expected
     assert not detached.is_active(run)
     detached.interrupt(run)  # nobody
+
+
+@pytest.fixture
+def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A run in a working folder of its own, whose recipe no training would take."""
+    monkeypatch.chdir(tmp_path)
+    return RunFolder.create("runs", "recipe", {}, run="run")
+
+
+def test_a_process_that_cannot_be_noted_does_not_stay(apart: RunFolder) -> None:
+    (apart.path / "jobs.jsonl").mkdir()  # the disk refuses a line
+    with pytest.raises(LaunchError, match=r"jobs\.jsonl: cannot write"):
+        detached.start(apart, {}, print)
+    known = json.loads((apart.path / "jobs" / "1" / "job.json").read_text())
+    assert known["pid"] not in processes()
+
+
+def test_ctrl_c_while_a_process_starts_leaves_it_noted(apart: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+
+    def interrupted(*arguments: Any, **named: Any) -> "subprocess.Popen[bytes]":
+        started.append(subprocess.Popen(*arguments, **named))
+        os.kill(os.getpid(), signal.SIGINT)
+        return started[0]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(detached, "subprocess", type("Interrupted", (), {"Popen": interrupted, "DEVNULL": -3}))
+        with pytest.raises(KeyboardInterrupt):
+            detached.start(apart, {}, print)
+    started[0].kill()
+    started[0].wait()
+    assert [job["id"] for job in apart.jobs()] == [str(started[0].pid)]
+
+
+def test_an_attempt_before_the_job_is_not_the_job_s(apart: RunFolder) -> None:
+    number = apart.ledger.begin({"step": 0})
+    apart.ledger.end(number, "asked to stop", 85, 0)
+    job = apart.new_job()
+    job.mkdir(parents=True)
+    (job / "log").write_text("data_dir: no such folder.\n")
+    known = {"machine": detached.machine(), "pid": 1, "process": "of another", "host": "h", "log": str(job / "log")}
+    (job / "job.json").write_text(json.dumps(known))
+    line = {"on": "here", "id": "1", "script": str(job / "job.json")}
+    for time, expected in (
+        ("2999-01-01T00:00:00Z", ("FAILED", "data_dir: no such folder.")),
+        ("2000-01-01T00:00:00Z", ("PREEMPTED", "asked to stop")),
+    ):
+        (apart.path / "jobs.jsonl").write_text(json.dumps({**line, "time": time}) + "\n")
+        said = detached.state(apart)
+        assert (said["JobState"], said["Reason"]) == expected
+
+
+def test_the_log_is_found_from_any_folder(apart: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detached, "command", lambda run, changed: ["sh", "-c", "echo the last line"])
+    pid = int(detached.start(apart, {}, print))
+    os.waitpid(pid, 0)
+    monkeypatch.chdir("/")
+    assert detached.state(RunFolder.open(tmp_path / apart.path))["Reason"] == "the last line"
