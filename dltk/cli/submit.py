@@ -144,6 +144,9 @@ def _to_here(sources: list[str], site: Path | None, dry_run: bool) -> int:
     if wanted["launch"]["nodes"] > 1:
         what = f"{wanted['launch']['nodes']} asked, and this is one machine"
         raise LaunchError("", "launch.nodes", what, "Submit it to a cluster: --on slurm.")
+    if wanted["launch"]["container"] is not None:
+        remedy = "Submit it from inside the container, with launch.container=null."
+        raise LaunchError("", "launch.container", "is entered by a cluster's jobs, and this is none", remedy)
     (planned,) = _planned(wanted, run, None)
     changed = {} if run is None else changes(run, wanted, extend=False)
     if dry_run:

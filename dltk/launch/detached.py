@@ -73,8 +73,9 @@ def start(run: RunFolder, changed: Mapping[str, Any], note: Callable[[str], None
 
 
 def _environment(code: list[Path]) -> dict[str, str]:
-    """This one's, with the copied code, and without what an outer launcher said."""
-    kept = {name: value for name, value in os.environ.items() if name not in PLACE}
+    """This one's, with the copied code, and without what an outer launcher said of a process's place."""
+    outer = {name for name in os.environ if name in PLACE or name.startswith("TORCHELASTIC_")} - {"OMP_NUM_THREADS"}
+    kept = {name: value for name, value in os.environ.items() if name not in outer}
     paths = [*map(str, code), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**kept, "PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(paths)}
 

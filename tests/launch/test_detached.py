@@ -53,6 +53,8 @@ def test_a_run_apart_from_the_shell(workshop: Workshop) -> None:
 @pytest.mark.parametrize(("arguments", "said"), [
     (("--nodes", "2"), "--nodes: does not belong to --on here. Leave it out."),
     (("launch.nodes=2",), "launch.nodes: 2 asked, and this is one machine. Submit it to a cluster: --on slurm."),
+    (("launch.container={kind: wrapper, command: [enter]}",), "launch.container: is entered by a cluster's jobs, and "
+     "this is none. Submit it from inside the container, with launch.container=null."),
     (("launch.accelerator=cuda",), "launch.accelerator: 'cuda' asked, this machine has no CUDA device. Use 'auto'."),
 ])  # fmt: skip
 def test_mistakes_leave_nothing(workshop: Workshop, arguments: tuple[str, ...], said: str) -> None:
@@ -132,9 +134,20 @@ def test_an_attempt_before_the_job_is_not_the_job_s(apart: RunFolder) -> None:
         assert (said["JobState"], said["Reason"]) == expected
 
 
+def test_what_a_process_keeps_of_the_environment(apart: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_NUM_THREADS", "TORCHELASTIC_RUN_ID", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "3")
+    monkeypatch.setattr(detached, "command", lambda run, changed: ["env"])
+    pid = int(detached.start(apart, {}, print))
+    wait_until(lambda: pid not in processes(), "the process to end")
+    said = (apart.path / "logs" / "here-1.out").read_text().splitlines()
+    assert "OMP_NUM_THREADS=3" in said
+    assert not [line for line in said if line.startswith(("TORCHELASTIC_", "LOCAL_RANK="))]
+
+
 def test_the_log_is_found_from_any_folder(apart: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detached, "command", lambda run, changed: ["sh", "-c", "echo the last line"])
     pid = int(detached.start(apart, {}, print))
-    os.waitpid(pid, 0)
+    wait_until(lambda: pid not in processes(), "the process to end")
     monkeypatch.chdir("/")
     assert detached.state(RunFolder.open(tmp_path / apart.path))["Reason"] == "the last line"
