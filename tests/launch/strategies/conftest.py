@@ -34,7 +34,7 @@ RECIPE: dict[str, Any] = {
 Train = Callable[..., RunFolder]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     """The processes."""
     assert importlib.util.find_spec("deepspeed"), "DeepSpeed is missing: install the extra deepspeed"
@@ -43,7 +43,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     pool.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def train(pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Train]:
     """Trains the recipe under a strategy and gives its run, the same one where it is asked for again."""
     folder = tmp_path_factory.mktemp("strategies")

@@ -23,6 +23,7 @@ from dltk.run.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 200.0  # seconds for one training
+TRAININGS = 40  # of one group: threads of process groups that are gone stay, and hundreds of them take a core
 
 
 class Pool:
@@ -31,6 +32,7 @@ class Pool:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._groups: dict[int, list[subprocess.Popen[str]]] = {}
+        self._trained: dict[int, int] = {}  # by each group
 
     def run_processes(self, folder: RunFolder, command: list[str], accelerator: str, group: Group, signals: Any) -> Any:
         """One attempt: its exit code and reason. The command is `… rank FOLDER [CHECKPOINT]`."""
@@ -50,9 +52,12 @@ class Pool:
             self._end(world)
 
     def _ask(self, world: int, request: dict[str, Any]) -> list[dict[str, Any]]:
+        if self._trained.get(world, 0) >= TRAININGS:
+            self._end(world)
         if world not in self._groups:
             self._groups[world] = self._begin(world)
         ranks = self._groups[world]
+        self._trained[world] = self._trained.get(world, 0) + 1
         late = threading.Timer(PATIENCE, self._kill, [ranks])
         late.start()
         try:
@@ -82,6 +87,7 @@ class Pool:
 
     def _end(self, world: int) -> None:
         ranks = self._groups.pop(world)
+        self._trained.pop(world, None)
         self._kill(ranks)
         for process in ranks:
             process.wait()
