@@ -384,6 +384,8 @@ def _scale(draft: Draft, settings: dict[str, Any]) -> None:
         what = f"{factor} makes a step larger, and train.steps counts steps"
         raise draft.error("batch.factor", what, "Give train.epochs instead.")
     batch["global"] *= factor
+    if settings["data"]["name"] == "text" and isinstance(settings["data"].get("lanes"), int):
+        settings["data"]["lanes"] *= factor  # of which a batch holds one window each
     if isinstance(batch["tokens"], int):
         batch["tokens"] *= factor
     optimizer = settings["optimizer"] or {"groups": []}
