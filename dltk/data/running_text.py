@@ -13,7 +13,6 @@ order.
 
 import functools
 import hashlib
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,11 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dltk.data.dataset import fingerprint
-from dltk.data.kept import FOLDER, keep
+from dltk.data.kept import FOLDER, keep, kept_vocabulary
 from dltk.data.sentences import require_size
 from dltk.data.shards.source import hash_of
 from dltk.data.splits import SPLITS
-from dltk.data.vocabulary import Vocabulary, from_plain, learn
+from dltk.data.vocabulary import Vocabulary, learn
 from dltk.errors import DataError
 from dltk.layers.tokens import EOS, PAD
 
@@ -160,15 +159,7 @@ def _lines(text: str) -> list[str]:
 def _vocabulary(place: Path, train: str, kind: str, size: int) -> Vocabulary:
     """Of the training part: as it lies in the set's folder, or learnt."""
     path = place / FOLDER / f"text-{kind}-{size}-{hashlib.sha256(train.encode()).hexdigest()[:16]}.json"
-    try:
-        return from_plain(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, DataError) as error:
-        raise DataError(path, "", f"is no vocabulary: {error}", "Remove it; it is made again.") from None
-    found = learn(kind, _lines(train), size)
-    keep(path, lambda file: file.write(json.dumps(found.to_plain(), ensure_ascii=False).encode()))
-    return found
+    return kept_vocabulary(path, lambda: learn(kind, _lines(train), size))
 
 
 def _encoded(place: Path, text: str, split: str, vocabulary: Vocabulary) -> Tokens:

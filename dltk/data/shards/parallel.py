@@ -5,19 +5,18 @@ beside the numbers of tokens of its pairs, by which batches are cut.
 """
 
 import functools
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, overload
 
 import numpy as np
 
-from dltk.data.kept import FOLDER, keep
+from dltk.data.kept import FOLDER, keep, kept_vocabulary
 from dltk.data.plan import Numbers
 from dltk.data.sentences import Lengths, Vocabularies, require_size, sample
 from dltk.data.shards.fields import decoded
 from dltk.data.shards.opened import OpenedShards
 from dltk.data.shards.sets import FILE, read_set
-from dltk.data.vocabulary import SENTENCES, Vocabulary, from_plain, learn
+from dltk.data.vocabulary import SENTENCES, Vocabulary, learn
 from dltk.errors import DataError, SourceError
 
 SIDES = ("src.txt", "tgt.txt")  # source and target of a sample
@@ -204,13 +203,5 @@ def _vocabulary(train: OpenedShards, side: int, kind: str, size: int) -> Vocabul
     """The vocabulary of one side: as it lies in the set's folder, or learnt from the training part."""
     name = f"{SIDES[side].partition('.')[0]}-{kind}-{size}-{train.index.hash[:16]}.json"
     path = train.folder / FOLDER / name
-    try:
-        return from_plain(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, DataError) as error:
-        raise DataError(path, "", f"is no vocabulary: {error}", "Remove it; it is made again.") from None
     numbers = range(train.index.total if kind == "words" else min(SENTENCES, train.index.total))
-    found = learn(kind, (texts[side] for _, texts in _readable(train, numbers)), size)
-    keep(path, lambda file: file.write(json.dumps(found.to_plain(), ensure_ascii=False).encode()))
-    return found
+    return kept_vocabulary(path, lambda: learn(kind, (texts[side] for _, texts in _readable(train, numbers)), size))
