@@ -331,7 +331,9 @@ def job_of(wanted: "Recipe", runs: tuple[Path, ...], code: tuple[Path, ...], dep
 
     settings = tuple(f"launch.{key}={wanted['launch'][key]}" for key in ("nodes", "devices", "accelerator"))
     places = wanted["runs_dir"], wanted["data_dir"] or os.environ.get("DLTK_DATA"), wanted["data"].get("cache")
-    folders = tuple(Path(place).absolute() for place in places if place)
+    named = [*(run.parent for run in runs), *(Path(place) for place in places if place)]
+    # A link may lie in a folder that is mounted, and lead out of it.
+    folders = tuple(dict.fromkeys(path for one in named for path in (one.absolute(), one.resolve())))
     return Job(f"dltk-{wanted.name}", runs, code, wanted["launch"], wanted["site"], settings, dependency, folders)
 
 

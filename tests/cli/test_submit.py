@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dltk.cli.submit import require_no_job
+from dltk import recipe
+from dltk.cli.submit import job_of, require_no_job
 from dltk.errors import LaunchError
 from dltk.launch import detached, ray_jobs
 from dltk.run.folder import RunFolder
@@ -50,3 +51,18 @@ def test_a_job_of_a_fake_ray_is_in_the_way_of_every_job(
     monkeypatch.setattr(ray_jobs, "state", lambda run: {"JobState": "PENDING"})
     with pytest.raises(LaunchError, match="its job one is under way already"):
         require_no_job(made, on)
+
+
+def test_a_container_has_the_runs_wherever_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those of another folder than the recipe's, and behind a link out of the working folder."""
+    scratch, project = tmp_path / "scratch", tmp_path / "project"
+    scratch.mkdir()
+    project.mkdir()
+    (project / "runs").symlink_to(scratch)
+    monkeypatch.chdir(project)
+    container = {"launch": {"container": {"kind": "pyxis", "image": "/images/torch.sqsh"}}}
+    wanted = recipe.load("lenet5_digits", container, check_model=False)
+    elsewhere = tmp_path / "other" / "lenet5_digits" / "first"
+    script = job_of(wanted, (elsewhere,), (), None).script()
+    for folder in (elsewhere.parent, scratch, project):
+        assert f"{folder}:{folder}" in script
