@@ -19,6 +19,7 @@ from dltk.run import phases
 from dltk.run.checkpoint import step_of
 from dltk.run.folder import RunFolder
 from dltk.run.lease import STALE, Lease
+from dltk.trainer.config import sharing
 from dltk.trainer.signals import Signals
 from dltk.trainer.strategies.deepspeed_config import STAGES
 
@@ -97,7 +98,7 @@ def attempt(
         accelerator, local = devices(launch)
         _require_nodes(folder, launch["nodes"], node)
         world = local * launch["nodes"]
-        _require_groups(folder, launch.get("tensor", 1), world)  # a run of an earlier dltk has none
+        _require_groups(folder, launch, world)
         number = folder.ledger.begin(
             {
                 "changed": dict(changed or {}),
@@ -180,11 +181,12 @@ def _require_nodes(folder: RunFolder, wanted: int, node: Node | None) -> None:
         raise LaunchError(folder.path, "launch.nodes", what, f"Submit it again with launch.nodes={node.count}.")
 
 
-def _require_groups(folder: RunFolder, sharing: int, world: int) -> None:
-    """See that the processes are whole groups of those that share layers; one process shares nothing."""
-    if world > 1 and world % sharing:
-        what = f"{sharing} given, and {world} processes are no multiple of it"
-        raise LaunchError(folder.path, "launch.tensor", what, "Change it, or launch.devices.")
+def _require_groups(folder: RunFolder, launch: Mapping[str, Any], world: int) -> None:
+    """See that the processes are whole groups of those that have a network together; one process has it alone."""
+    key, count = sharing(launch)
+    if world > 1 and world % count:
+        what = f"{count} given, and {world} processes are no multiple of it"
+        raise LaunchError(folder.path, key, what, "Change it, or launch.devices.")
 
 
 def lease_of(folder: RunFolder, node: Node | None, signals: Signals) -> Lease:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dltk.errors import LaunchError
+from dltk.trainer.config import sharing
 
 DRIVER = "the driver"  # who asks to stop when the driver itself is told to leave
 
@@ -67,7 +68,7 @@ class Workers:
         Raises:
             LaunchError: there is none.
         """
-        return sizes(self.least, self.most, settings["batch"]["global"], settings["launch"].get("tensor", 1))
+        return sizes(self.least, self.most, settings["batch"]["global"], *sharing(settings["launch"]))
 
     def skipped(self, settings: Mapping[str, Any]) -> str:
         """A line on the numbers that are left out; empty where there is none."""
@@ -94,20 +95,27 @@ def require_ray() -> None:
         raise LaunchError("", "--on ray", "Ray is not installed", "Install the extra: dltk[ray].")
 
 
-def sizes(least: int, most: int, batch: int, sharing: int = 1) -> list[int]:
-    """Numbers of workers from `least` to `most` that divide the global batch, and are whole groups of `sharing`.
+def sizes(least: int, most: int, batch: int, key: str = "", together: int = 1) -> list[int]:
+    """Numbers of workers from `least` to `most` that divide the global batch, and are whole groups.
+
+    Args:
+        least: workers.
+        most: workers.
+        batch: global.
+        key: that says how many have the network together.
+        together: how many do.
 
     Raises:
         LaunchError: there is none.
     """
     if least > most:
         raise LaunchError("", "--min-workers", f"{least} is more than the {most} of --workers", f"Set at most {most}.")
-    fit = [count for count in range(1, batch + 1) if batch % count == 0 and count % sharing == 0]
+    fit = [count for count in range(1, batch + 1) if batch % count == 0 and count % together == 0]
     found = [count for count in fit if least <= count <= most]
     if found:
         return found
     near = [*[count for count in fit if count < least][-1:], *[count for count in fit if count > most][:1]]
     what = f"{most} does not divide" if least == most else f"no number from {least} to {most} divides"
-    what += f" batch.global={batch}" + (f" by groups of launch.tensor={sharing}" if sharing > 1 else "")
-    remedy = f"Set {' or '.join(map(str, near))}." if near else "Change batch.global or launch.tensor."
+    what += f" batch.global={batch}" + (f" by groups of {key}={together}" if together > 1 else "")
+    remedy = f"Set {' or '.join(map(str, near))}." if near else f"Change batch.global or {key}."
     raise LaunchError("", "--workers", what, remedy)

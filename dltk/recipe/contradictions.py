@@ -44,7 +44,7 @@ RANGES = {
     "log": {"every_steps": COUNT},
     "launch": {
         **{"nodes": COUNT, "devices": COUNT, "threads": COUNT, "tensor": COUNT, "max_attempts": COUNT},
-        **{"bucket_mb": ABOVE},
+        **{"pipeline": COUNT, "pipeline_pieces": COUNT, "bucket_mb": ABOVE},
     },
     "site": {"cpus": COUNT, "notice": SIZE},
     "data": {"workers": SIZE, "max_bad": SIZE, "eval_batch": COUNT, "image_size": COUNT},
@@ -58,7 +58,7 @@ OPTIMIZER = {
 }
 
 DDP_ONLY = {  # and what says nothing
-    **{"tensor": 1, "tensor_plan": "wide"},
+    **{"tensor": 1, "tensor_plan": "wide", "pipeline": 1},
     **{"bucket_mb": None, "compression": "none", "static_graph": False},
 }
 
@@ -232,7 +232,7 @@ def _strategy(draft: Draft, settings: Mapping[str, Any]) -> None:
         if launch[key] != unsaid and strategy not in ("auto", "ddp"):
             what = f"{flow(launch[key])} given, which is a way of DDP's, beside launch.strategy {strategy}"
             raise draft.error(f"launch.{key}", what, "Remove it, or set launch.strategy to ddp.")
-    _tensor(draft, launch, train)
+    _together(draft, launch, train)
     passes = settings["batch"]["accumulate"], settings["batch"]["micro"]
     if launch["static_graph"] is True and (passes[0] not in (None, 1) or passes[1] is not None):
         what = "true given, and in a step of several passes not each of them sends the gradient"
@@ -254,24 +254,33 @@ def _strategy(draft: Draft, settings: Mapping[str, Any]) -> None:
         raise draft.error(f"launch.deepspeed.{key}", what, remedy)
 
 
-def _tensor(draft: Draft, launch: Mapping[str, Any], train: Mapping[str, Any]) -> None:
-    """Processes that share layers are whole groups, and nothing else hides what passes between them."""
-    sharing, devices, nodes = (launch[key] for key in ("tensor", "devices", "nodes"))
-    if sharing == 1 and launch["tensor_plan"] == "groups":
+def _together(draft: Draft, launch: Mapping[str, Any], train: Mapping[str, Any]) -> None:
+    """Processes that have a network together are whole groups, and nothing else hides what passes between them."""
+    devices, nodes = launch["devices"], launch["nodes"]
+    if launch["tensor"] == 1 and launch["tensor_plan"] == "groups":
         what = "groups given, and one process (launch.tensor 1) shares nothing"
         raise draft.error("launch.tensor_plan", what, "Set launch.tensor to the number of groups, or remove it.")
-    if not isinstance(sharing, int) or sharing == 1:
-        return
-    if isinstance(devices, int) and isinstance(nodes, int) and devices * nodes > 1 and devices * nodes % sharing:
-        what = f"{sharing} given, and {devices * nodes} processes are no multiple of it"
-        raise draft.error("launch.tensor", what, "Change it, or launch.devices.")
-    if train["precision"] == "16-mixed":
-        who = f"the processes that share layers (launch.tensor {sharing})"
-        what = f"16-mixed scales the loss, and {who} do not agree on it"
-        raise draft.error("train.precision", what, "Set it to bf16-mixed, or launch.tensor to 1.")
-    if train["compile"] is True:
-        what = f"true given, and a compiled network does not send what its layers share (launch.tensor {sharing})"
-        raise draft.error("train.compile", what, "Set it to false, or launch.tensor to 1.")
+    for name, who, layers in (
+        ("tensor", "share layers", "its layers share"),
+        ("pipeline", "have a layer each", "passes between its layers"),
+    ):
+        key, count = f"launch.{name}", launch[name]
+        if not isinstance(count, int) or count == 1:
+            continue
+        if isinstance(devices, int) and isinstance(nodes, int) and devices * nodes > 1 and devices * nodes % count:
+            what = f"{count} given, and {devices * nodes} processes are no multiple of it"
+            raise draft.error(key, what, "Change it, or launch.devices.")
+        if train["precision"] == "16-mixed":
+            what = f"16-mixed scales the loss, and the processes that {who} ({key} {count}) do not agree on it"
+            raise draft.error("train.precision", what, f"Set it to bf16-mixed, or {key} to 1.")
+        if train["compile"] is True:
+            what = f"true given, and a compiled network does not send what {layers} ({key} {count})"
+            raise draft.error("train.compile", what, f"Set it to false, or {key} to 1.")
+    if isinstance(launch["pipeline"], int) and launch["pipeline"] > 1:
+        for key, unsaid in DDP_ONLY.items():
+            if key != "pipeline" and launch[key] != unsaid:
+                what = f"{flow(launch[key])} given beside launch.pipeline {launch['pipeline']}, which has no use of it"
+                raise draft.error(f"launch.{key}", what, "Remove one of them.")
 
 
 # Metrics ------------------------------------------------------------------------------------------------------------

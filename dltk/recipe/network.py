@@ -12,7 +12,8 @@ from dltk.errors import RecipeError
 from dltk.optim import parameter_groups
 from dltk.recipe.check import complaint, constructor_of, first_line
 from dltk.recipe.draft import SELECTORS, Draft
-from dltk.trainer.strategies.tensor_plan import METHODS, objections
+from dltk.trainer.strategies import pipeline_plan, tensor_plan
+from dltk.trainer.strategies.tensor_plan import METHODS
 
 
 def check_made(draft: Draft, settings: Mapping[str, Any]) -> list[str]:
@@ -114,11 +115,14 @@ def _send(draft: Draft, settings: Mapping[str, Any], model: nn.Module, shape: tu
 
 
 def _check_sharing(draft: Draft, settings: Mapping[str, Any], model: nn.Module) -> None:
-    """The network's layers can be shared by as many processes as the recipe says."""
-    sharing, plan = settings["launch"]["tensor"], settings["launch"]["tensor_plan"]
+    """As many processes as the recipe says can have the network's layers together."""
+    launch = settings["launch"]
+    sharing, plan, stages = launch["tensor"], launch["tensor_plan"], launch["pipeline"]
     known = isinstance(sharing, int) and plan in METHODS  # else they wait for the place's environment
-    for objection in objections(model, plan, sharing) if known and sharing > 1 else ():
+    for objection in tensor_plan.objections(model, plan, sharing) if known and sharing > 1 else ():
         raise draft.error("launch.tensor", f"{sharing} given, and {objection}", "Set it to 1, or change the network.")
+    for objection in pipeline_plan.objections(model, stages) if isinstance(stages, int) and stages > 1 else ():
+        raise draft.error("launch.pipeline", f"{stages} given, and {objection}", "Set less, or change the network.")
 
 
 def _image_key(draft: Draft) -> str:

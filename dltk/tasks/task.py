@@ -52,6 +52,7 @@ class Task(lightning.LightningModule):
     """
 
     splits_scores = False  # whether the loss can be had from scores that lie in parts on several processes
+    pipelines = False  # whether the network's layers may lie on several processes, one behind the other
     same_calls = True  # whether a batch decides nothing of which layers are called, and how often
 
     def __init__(self, model: nn.Module, procedure: Procedure | None = None) -> None:

@@ -68,6 +68,7 @@ class Translation(Task):
     """
 
     splits_scores = True  # dltk.layers.split_softmax
+    pipelines = True  # `measure_readout`
     same_calls = False  # a batch of long sentences takes more steps
 
     def __init__(
@@ -124,11 +125,14 @@ class Translation(Task):
     def measure(self, batch: Batch) -> dict[str, Any]:
         """Loss, errors and numbers of tokens of one micro-batch, as sums; the right words before each are known."""
         model: Any = self.model
+        return self.measure_readout(batch, model.readout(batch["source"], tokens.shifted(batch["target"])))
+
+    def measure_readout(self, batch: Batch, readout: Tensor) -> dict[str, Any]:
+        """As `measure`, from what `output` makes the scores from (b, t, m), which may come from other devices."""
         source, target = batch["source"], batch["target"]  # (b, s), (b, t)
         counts = batch["weight"] > 0  # (b,)
         chosen = tokens.real(target) & counts[:, None]  # (b, t)
-        readout = model.readout(source, tokens.shifted(target))[chosen]  # (n, m)
-        loss, plain, errors = self._losses(batch, readout, target[chosen])
+        loss, plain, errors = self._losses(batch, readout[chosen], target[chosen])  # of (n, m), (n,)
         n, sentences = chosen.sum(), counts.sum()
         source_tokens = (tokens.real(source) & counts[:, None]).sum()
         return {

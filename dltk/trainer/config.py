@@ -83,6 +83,8 @@ class LaunchConfig:
     strategy: Literal["auto", "ddp", "fsdp2", "deepspeed-1", "deepspeed-2", "deepspeed-3"] = "auto"  # auto: ddp
     tensor: int = 1  # ddp: processes that share layers (tensor_plan), each with a part of their units
     tensor_plan: Literal["wide", "groups"] = "wide"  # ddp: they share the wide layers, or convolutions in groups too
+    pipeline: int = 1  # ddp: processes that have the network's layers, one behind the other (the translators' LSTM)
+    pipeline_pieces: int = 4  # of each process's samples, which pass through them one after another
     bucket_mb: float | None = None  # ddp: size of the buckets in which gradients are sent; default: torch's, 25
     compression: Literal["none", "bf16"] = "none"  # ddp: send gradients rounded to bf16, half as much; not the same sum
     static_graph: bool = False  # ddp: every step uses the same layers, as often; lets checkpointed layers be used twice
@@ -123,6 +125,12 @@ class SiteConfig:
     python: str | None = None  # the interpreter; default: the one that submits
     network: bool = True  # whether nodes reach the registries of images
     local: list[str] = field(default_factory=list)  # folders that every node has of its own: no place for runs
+
+
+def sharing(launch: Mapping[str, Any]) -> tuple[str, int]:
+    """Processes that have the network together, and the key that says so; of an older run's section too."""
+    key = "pipeline" if launch.get("pipeline", 1) > 1 else "tensor"
+    return f"launch.{key}", launch.get(key, 1)
 
 
 def accumulation(batch: BatchConfig, world: int) -> int:

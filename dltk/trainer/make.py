@@ -267,6 +267,10 @@ def _strategy(place: Place, settings: Mapping[str, Any]) -> Strategy:
 
         configure = functools.partial(configuration, settings, place.world)
         return ZeroRedundancy(STAGES[launch.strategy], configure, backend)
+    if launch.pipeline > 1:
+        from dltk.trainer.strategies.pipeline import Pipeline
+
+        return Pipeline(launch, backend)
     if launch.tensor > 1:
         from dltk.trainer.strategies.tensor import TensorParallel
 

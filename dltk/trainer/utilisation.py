@@ -7,7 +7,8 @@ convolutions, a multiplication and an addition being two.
 
 Operations are counted in the first micro-batches, once for each shape. Those of other shapes, such as sentences of
 other lengths, follow by least squares from them: a sum over the samples of a part that each has, of parts in proportion
-to the length of each of its inputs, and to the lengths' products, padding counted.
+to the length of each of its inputs, and to the lengths' products, padding counted. Where devices have different layers
+each takes other operations, and no share is given.
 
 What a device could do is measured, not read from a data sheet: large matrix products in the training's precision, with
 the threads that the process has.
@@ -162,8 +163,8 @@ class Utilisation(Callback):
         return flops * samples_per_second / (processes * self.peak)
 
     def on_train_start(self, trainer: Trainer, task: Task) -> None:
-        """Measure the device, unless the task moves nothing by gradients."""
-        if trainer.optimizers:
+        """Measure the device, unless the task moves nothing by gradients, or devices compute different parts."""
+        if trainer.optimizers and getattr(trainer.strategy, "alike", True):
             self.peak = matrix_rate(task.device, self.type)
         else:
             self._leave()

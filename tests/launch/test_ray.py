@@ -34,7 +34,7 @@ LENGTH = ("train.epochs=8", "batch.global=36", "log.every_steps=2", "checkpoint.
 def test_sizes_divide_the_batch() -> None:
     assert sizes(6, 16, 32) == [8, 16]
     assert sizes(2, 8, 36) == [2, 3, 4, 6]
-    assert sizes(2, 8, 36, sharing=2) == [2, 4, 6]
+    assert sizes(2, 8, 36, "launch.tensor", 2) == [2, 4, 6]
     with pytest.raises(LaunchError, match=r"--workers: 5 does not divide batch.global=32. Set 4 or 8\."):
         sizes(5, 5, 32)
     with pytest.raises(LaunchError, match=r"--min-workers: 9 is more than the 8 of --workers"):

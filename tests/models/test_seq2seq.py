@@ -78,3 +78,39 @@ def test_first_weights_fill_the_interval_of_the_paper():
     assert drawn.abs().max() <= 0.08
     assert abs(float(drawn.std()) - 0.08 / 3**0.5) < 0.003
     assert all(not p.any() for name, p in net.named_parameters() if "bias_hh" in name)
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3, 4])
+def test_stages_one_behind_the_other_are_the_network(stages: int):
+    torch.manual_seed(0)
+    net = Seq2Seq(**SMALL, num_layers=4)
+    parts = [net.pipeline_stage(number, stages) for number in range(stages)]
+    for number, part in enumerate(parts):
+        mine = {id(parameter) for parameter in part.parameters()}
+        said = {id(p) for name, p in net.named_parameters() if net.stage_of(name, stages) == number}
+        assert mine == said - {id(parameter) for parameter in net.output.parameters()}
+    assert {net.stage_of(name, stages) for name in ("output.weight", "output.bias")} == {stages - 1}
+    source, words = torch.randint(4, 9, (3, 6)), torch.randint(4, 9, (3, 5))
+    source[1, 4:], source[2, 1:] = tokens.PAD, tokens.PAD
+    passed = (source, words)
+    for part in parts:
+        passed = part(*passed, tokens.lengths(source))
+    torch.testing.assert_close(passed, net.readout(source, words))
+    weight = torch.randn_like(passed)
+    ours, theirs = (
+        torch.autograd.grad((out * weight).sum(), [p for p in net.parameters() if p.requires_grad], allow_unused=True)
+        for out in (passed, net.readout(source, words))
+    )
+    for one, other in zip(ours[:-2], theirs[:-2], strict=True):  # but for the output's
+        torch.testing.assert_close(one, other)
+
+
+def test_between_stages_outputs_are_dropped_as_between_layers():
+    net = Seq2Seq(**SMALL, num_layers=3, dropout=0.5)
+    source, words = torch.randint(4, 9, (50, 6)), torch.randint(4, 9, (50, 5))
+    read, written = net.pipeline_stage(0, 2).train()(source, words, tokens.lengths(source))
+    for passed in (read, written):
+        assert 0.4 < (passed == 0).float().mean() < 0.6
+    last = net.pipeline_stage(1, 2).train()
+    assert (last(read, written, tokens.lengths(source)) != 0).all()
+    assert (net.pipeline_stage(0, 2).eval()(source, words, tokens.lengths(source))[0] != 0).all()

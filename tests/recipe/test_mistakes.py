@@ -318,6 +318,25 @@ def test_a_value_that_is_not_plain(toy: Path) -> None:
             "Remove it, or set launch.strategy to ddp.",
         ),
         (
+            ["launch.pipeline=4", "launch.devices=6"],
+            "override 'launch.pipeline=4': 4 given, and 6 processes are no multiple of it. "
+            "Change it, or launch.devices.",
+        ),
+        (
+            ["launch.pipeline=2", "train.precision=16-mixed"],
+            "override 'train.precision=16-mixed': 16-mixed scales the loss, and the processes that "
+            "have a layer each (launch.pipeline 2) do not agree on it. Set it to bf16-mixed, or launch.pipeline to 1.",
+        ),
+        (
+            ["launch.pipeline=2", "launch.strategy=deepspeed-1"],
+            "override 'launch.pipeline=2': 2 given, which is a way of DDP's, beside launch.strategy deepspeed-1. "
+            "Remove it, or set launch.strategy to ddp.",
+        ),
+        (
+            ["launch.pipeline=2", "launch.tensor=2"],
+            "override 'launch.tensor=2': 2 given beside launch.pipeline 2, which has no use of it. Remove one of them.",
+        ),
+        (
             ["launch.tensor_plan=groups"],
             "override 'launch.tensor_plan=groups': groups given, and one process (launch.tensor 1) shares nothing. "
             "Set launch.tensor to the number of groups, or remove it.",

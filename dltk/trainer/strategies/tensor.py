@@ -30,6 +30,7 @@ from dltk.layers.response_normalisation import ResponseNormalisation
 from dltk.tasks.shards import Shards
 from dltk.trainer.config import LaunchConfig
 from dltk.trainer.strategies.ddp import DataParallel
+from dltk.trainer.strategies.joined import Joined
 from dltk.trainer.strategies.tensor_plan import Plan, objections, plan_of
 from dltk.trainer.strategies.zero import ELEMENTWISE
 
@@ -97,7 +98,7 @@ class Units(Shards):
             parameter.data = self.cut(parameter, parameter.data)
 
 
-class TensorParallel(DataParallel):
+class TensorParallel(Joined, DataParallel):
     """DDP whose processes share the layers of one of the network's plans, in groups of `launch.tensor`.
 
     Args:
@@ -188,17 +189,6 @@ class TensorParallel(DataParallel):
         return measured
 
     # Saving and going on
-
-    def lightning_module_state_dict(self) -> dict[str, Any]:
-        """The whole weights on the first process."""
-        task = self.lightning_module
-        assert task is not None
-        parameters = dict(task.named_parameters())
-        state = task.state_dict()
-        for name, value in state.items():
-            if name in parameters:
-                state[name] = self.shards.join(parameters[name], value)
-        return state
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """The optimiser's whole state on the first process, as the optimiser of one process would have it."""

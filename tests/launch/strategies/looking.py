@@ -105,3 +105,31 @@ class Gathered(Callback):
         }
         if trainer.is_global_zero:
             torch.save(state, self.file)
+
+
+class Held(Callback):
+    """Keeps what a process holds of each parameter, and the order in which it sent pieces forth and back in a step."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.passes: list[str] = []
+        layers = trainer.strategy._layers
+        layers.register_forward_hook(lambda *_: self.passes.append("forth"))
+        layers.decoder.weight_hh_l0.register_post_accumulate_grad_hook(lambda _: self.passes.append("back"))
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        (self.folder / f"passes-{trainer.global_rank}").write_text(json.dumps(self.passes))
+        self.passes.clear()
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        state = trainer.optimizers[0].state
+        held = {
+            name: {
+                "weight": parameter.numel(),
+                "moments": sum(value.numel() for value in state.get(parameter, {}).values() if value is not None),
+            }
+            for name, parameter in module.model.named_parameters()
+        }
+        (self.folder / f"held-{trainer.global_rank}").write_text(json.dumps(held))

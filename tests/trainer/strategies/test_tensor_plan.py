@@ -12,6 +12,7 @@ from dltk.models.mlp import MLP
 from dltk.models.rnnsearch import RNNsearch
 from dltk.models.seq2seq import Seq2Seq
 from dltk.models.vgg import VGG11
+from dltk.trainer.strategies import pipeline_plan
 from dltk.trainer.strategies.tensor_plan import objections
 
 
@@ -86,3 +87,17 @@ def test_a_recipe_says_so_before_the_run() -> None:
     assert recipe.load("alexnet_rendered", "cluster/groups.yaml").settings["launch"]["tensor_plan"] == "groups"
     with pytest.raises(RecipeError, match="2 given, and VGG16 has no group_plan, which says what they share"):
         recipe.load("vgg16_icons", "cluster/groups.yaml", "launch.devices=2")
+
+
+def test_layers_lie_on_as_many_devices_as_there_are() -> None:
+    with torch.device("meta"):
+        assert [list(pipeline_plan.objections(Seq2Seq(num_layers=4), devices)) for devices in (2, 3, 4)] == [[], [], []]
+        five = list(pipeline_plan.objections(Seq2Seq(num_layers=4), 5))
+        assert five == ["the layers of Seq2Seq can lie on 4 devices at most"]
+    assert recipe.load("seq2seq_wmt14_enfr", "cluster/pipeline.yaml").settings["launch"]["pipeline"] == 4
+    with pytest.raises(RecipeError) as caught:
+        recipe.load("rnnsearch_number_names", "cluster/pipeline.yaml")
+    assert str(caught.value).endswith(
+        "4 given, and RNNsearch has no pipeline_stages, which says on how many devices its layers can lie. "
+        "Set less, or change the network."
+    )
