@@ -23,6 +23,7 @@ from dltk.cli import (
     show,
     submit,
     sweep,
+    sync,
     train,
     validate,
 )  # fmt: skip
@@ -58,6 +59,7 @@ for group in (
     reproduce,
     runs,
     compare,
+    sync,
     submit,
     ray_submit,
     checkpoint,

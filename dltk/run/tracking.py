@@ -27,7 +27,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from dltk.errors import DltkError
+from dltk.errors import DltkError, LaunchError
 from dltk.run.atomic import replace_file
 from dltk.run.folder import RunFolder
 
@@ -212,8 +212,9 @@ class Tracker:
 
     def _upload(self, mode: Mode | None = None) -> str:
         """The command that sends what W&B has kept on the disk."""
-        runs = "run" if (mode or self.mode) == "online" else "offline-run"
-        return f"`wandb sync {shlex.quote(str(self._folder))}/{runs}-*`"
+        if (mode or self.mode) == "online":
+            return f"`wandb sync --include-online {shlex.quote(str(self._folder))}/run-*`"
+        return f"`dltk sync {shlex.quote(str(self._folder.parent))}`"
 
     def _say(self, line: str) -> None:
         if line not in self.warnings:
@@ -289,8 +290,8 @@ def decide(asked: str) -> tuple[Mode, str]:
         return "disabled", "W&B: not installed; metrics stand in the run folder only."
     if asked == "offline":
         return "offline", "W&B: offline."
-    url = _server()
-    host = urllib.parse.urlsplit(url).hostname or url
+    url = server()
+    host = _host(url)
     if not _logged_in(host):
         return "offline", f"W&B: offline (not logged in at {host}; see `wandb login`)."
     if asked == "auto" and not _answers(url, 2.0):
@@ -298,7 +299,30 @@ def decide(asked: str) -> tuple[Mode, str]:
     return "online", f"W&B: online at {host}."
 
 
-def _server() -> str:
+def require_login() -> str:
+    """The host of W&B's server, which must be logged in at for anything to be sent there.
+
+    Raises:
+        LaunchError: W&B is not installed, or there is no login.
+    """
+    if find_spec("wandb") is None:
+        raise LaunchError("", "wandb", "is not installed", "Install it with `pip install wandb`.")
+    host = _host(server())
+    if not _logged_in(host):
+        raise LaunchError("", "wandb", f"not logged in at {host}", "Log in with `wandb login`, or set WANDB_API_KEY.")
+    return host
+
+
+def answers(seconds: float = 5.0) -> bool:
+    """Whether W&B's server answers anything in time."""
+    return _answers(server(), seconds)
+
+
+def _host(url: str) -> str:
+    return urllib.parse.urlsplit(url).hostname or url
+
+
+def server() -> str:
     """The server's URL: from the environment, W&B's own settings file, or its public one."""
     if os.environ.get("WANDB_BASE_URL"):
         return os.environ["WANDB_BASE_URL"]

@@ -23,6 +23,7 @@ COMMANDS = [
     "stop",
     "cancel",
     "sweep",
+    "sync",
     "doctor",
     "submit",
     "status",

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import textwrap
@@ -18,6 +17,7 @@ import pytest
 from dltk.run import tracking
 from dltk.run.folder import RunFolder
 from dltk.run.tracking import Tracker
+from dltk.run.wandb_files import records
 
 KEY = "a5ecre7" + "0" * 33
 
@@ -50,29 +50,9 @@ def silent_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         connection.close()
 
 
-def _records(path: Path) -> Iterator[Any]:
-    """The records of a .wandb file: LevelDB's log blocks of 32,768 bytes around protobuf."""
-    from wandb.proto import wandb_internal_pb2
-
-    data, place, parts = path.read_bytes(), 7, b""
-    while place + 7 <= len(data):
-        left = 32768 - place % 32768
-        if left < 7:
-            place += left
-            continue
-        _, length, kind = struct.unpack("<IHB", data[place : place + 7])
-        parts += data[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(parts)
-            parts = b""
-            yield record
-
-
 def _history(path: Path) -> list[dict[str, str]]:
     lines = []
-    for record in _records(path):
+    for record in records(path):
         if record.HasField("history"):
             lines.append({(item.key or "/".join(item.nested_key)): item.value_json for item in record.history.item})
     return lines
@@ -92,7 +72,7 @@ def test_offline_tells_what_it_should_and_nothing_else(
         assert tracker.finish(0, 60)
         assert tracker.finish(0, 60)
         assert tracker.warnings == []
-        upload = f"`wandb sync {run.path}/wandb/offline-run-*` uploads later."
+        upload = f"`dltk sync {run.path}` uploads later."
         assert (tracker.mode, tracker.note) == ("offline", f"W&B: offline. {upload}")
         ids.add((run.path / "wandb" / "id").read_text().strip())
     assert capfd.readouterr() == ("", "")
@@ -101,13 +81,13 @@ def test_offline_tells_what_it_should_and_nothing_else(
     files = sorted((run.path / "wandb").glob("offline-run-*/*.wandb"))
     assert len(files) == 2
     assert [line["step"] for path in files for line in _history(path)] == ["0", "1", "2", "3", "4", "5"]
-    records = list(_records(files[0]))
-    about = next(record.run for record in records if record.HasField("run"))
+    told = list(records(files[0]))
+    about = next(record.run for record in told if record.HasField("run"))
     assert (about.run_id, about.project, about.display_name, about.run_group) == (ids.pop(), "project", "r", "g")
     assert {update.key: update.value_json for update in about.config.update}["model"] == '{"width":3}'
-    axes = {(record.metric.name or record.metric.glob_name): record.metric.step_metric for record in records}
+    axes = {(record.metric.name or record.metric.glob_name): record.metric.step_metric for record in told}
     assert axes["*"] == "step"
-    assert not any(record.HasField("environment") for record in records)
+    assert not any(record.HasField("environment") for record in told)
     everything = b"".join(path.read_bytes() for path in (run.path / "wandb").rglob("*") if path.is_file())
     for secret in (b"my-secret-argument", KEY.encode(), b"test_tracking", b"diff --git"):
         assert secret not in everything
@@ -134,7 +114,7 @@ def test_online_without_an_answer_never_stalls(run: RunFolder, silent_server: st
     assert tracker.mode == "offline"
     (line,) = tracker.warnings
     assert line.startswith("W&B: offline (")
-    assert line.endswith(f"). `wandb sync {run.path}/wandb/offline-run-*` uploads later.")
+    assert line.endswith(f"). `dltk sync {run.path}` uploads later.")
     (path,) = (run.path / "wandb").glob("offline-run-*/*.wandb")
     assert len(_history(path)) == 500
 
