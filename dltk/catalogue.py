@@ -128,6 +128,14 @@ MODELS: dict[str, Architecture] = _table(
         settings={"num_classes": 10},
     ),
     Architecture(
+        name="simard",
+        target="dltk.models.simard:SimardNet",
+        task="classification",
+        paper="Simard, Steinkraus, Platt, Best practices for convolutional neural networks, ICDAR 2003 (ref. 49)",
+        parameters=132_540,
+        settings={"num_classes": 10},
+    ),
+    Architecture(
         name="alexnet",
         target="dltk.models.alexnet:AlexNet",
         task="classification",
@@ -206,6 +214,14 @@ MODELS: dict[str, Architecture] = _table(
         paper=SZEGEDY_2014 + " (ref. 4)",
         parameters=13_378_280,  # 6,998,552 without the auxiliary classifiers
         settings={"num_classes": 1000},
+    ),
+    Architecture(
+        name="deepface",
+        target="dltk.models.deepface:DeepFace",
+        task="classification",
+        paper="Taigman, Yang, Ranzato, Wolf, DeepFace: closing the gap to human-level performance, CVPR 2014 (ref. 59)",
+        parameters=118_923_774,
+        settings={"num_classes": 4030},
     ),
     Architecture(
         name="seq2seq",
@@ -410,6 +426,7 @@ DATASETS: dict[str, DatasetRow] = _table(
 
 TRANSFORMS: dict[str, Part] = _table(
     Part(name="affine", target="dltk.data.transforms:Affine"),
+    Part(name="elastic", target="dltk.data.elastic:Elastic"),
     Part(name="crop2012", target="dltk.data.views:Crop2012"),
     Part(name="random_resized_crop", target="dltk.data.views:RandomResizedCrop"),
     Part(name="scale_jitter", target="dltk.data.views:ScaleJitter"),

@@ -28,8 +28,6 @@ class Affine:
         fill: grey level of what comes in from outside, 0 to 255.
     """
 
-    uniforms = 5  # numbers drawn for each image
-
     def __init__(
         self,
         *,
@@ -48,6 +46,10 @@ class Affine:
             raise ValueError(f"fill is {fill}; a grey level is 0 to 255")
         self.degrees, self.translate, self.scale, self.shear, self.fill = degrees, translate, scale, shear, fill
 
+    def draws(self, height: int, width: int) -> int:
+        """Numbers drawn for each image of that size."""
+        return 5
+
     def parameters(self, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
         """Matrices (b, 2, 3) from uniform numbers (b, 5): output to input coordinates, the image spanning -1 to 1."""
         turn, across, down, size, slant = (2 * drawn - 1).T  # each (b,), -1 to 1
@@ -64,27 +66,44 @@ class Affine:
 
     def apply(self, images: Tensor, parameters: NDArray[np.float64]) -> Tensor:
         """Images (b, c, h, w) uint8, each resampled by its matrix (2, 3); uint8."""
-        assert images.dtype == torch.uint8, f"the images are {images.dtype}, not uint8"
-        height, width = images.shape[2:]
-        longer = max(height, width)
-        # Pixel centres; a turn must not squash an image that isn't square.
-        x = (2 * torch.arange(width) + 1 - width) / longer  # (w,)
-        y = (2 * torch.arange(height) + 1 - height) / longer  # (h,)
-        matrix = torch.from_numpy(parameters).float()[:, :, :, None, None]  # (b, 2, 3, 1, 1)
-        # Not affine_grid: its matrix product may round differently in batches of another size.
-        grid = matrix[:, :, 0] * x + matrix[:, :, 1] * y[:, None] + matrix[:, :, 2]  # (b, 2, h, w)
-        grid = grid.permute(0, 2, 3, 1) * torch.tensor([longer / width, longer / height])
-        # Zeros come in from outside, so the background is made zero meanwhile.
-        moved = functional.grid_sample(
-            images.float() - self.fill, grid, mode="bilinear", padding_mode="zeros", align_corners=False
-        )
-        return (moved + self.fill).round_().clamp_(0, 255).to(torch.uint8)
+        return resampled(images, affine_places(parameters, *images.shape[2:]), self.fill)
+
+
+def affine_places(matrices: NDArray[np.float64], height: int, width: int) -> Tensor:
+    """Matrices (b, 2, 3) to where each pixel is read, x and y (b, 2, h, w), the image's longer side from -1 to 1."""
+    longer = max(height, width)
+    # Pixel centres; a turn must not squash an image that isn't square.
+    x = (2 * torch.arange(width) + 1 - width) / longer  # (w,)
+    y = (2 * torch.arange(height) + 1 - height) / longer  # (h,)
+    matrix = torch.from_numpy(matrices).float()[:, :, :, None, None]  # (b, 2, 3, 1, 1)
+    # Not affine_grid: its matrix product may round differently in batches of another size.
+    return matrix[:, :, 0] * x + matrix[:, :, 1] * y[:, None] + matrix[:, :, 2]
+
+
+def resampled(images: Tensor, places: Tensor, fill: int) -> Tensor:
+    """Images (b, c, h, w) uint8, read at places (b, 2, h, w) with bilinear interpolation; uint8.
+
+    Args:
+        images: the images.
+        places: as `affine_places` gives them.
+        fill: grey level outside of them.
+    """
+    assert images.dtype == torch.uint8, f"the images are {images.dtype}, not uint8"
+    height, width = images.shape[2:]
+    longer = max(height, width)
+    grid = places.permute(0, 2, 3, 1) * torch.tensor([longer / width, longer / height])
+    # Zeros come in from outside, so the background is made zero meanwhile.
+    moved = functional.grid_sample(
+        images.float() - fill, grid, mode="bilinear", padding_mode="zeros", align_corners=False
+    )
+    return (moved + fill).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def augmented(transform: Transform, images: Tensor, hashes: Words, seed: int, epoch: int) -> Tensor:
     """Images (b, c, h, w), each changed by `transform` as (seed, epoch, the hash of its key (b,)) say."""
-    if hasattr(transform, "uniforms"):
-        return transform.apply(images, transform.parameters(uniforms(seed, epoch, hashes, transform.uniforms)))
+    if hasattr(transform, "draws"):
+        drawn = uniforms(seed, epoch, hashes, transform.draws(*images.shape[2:]))
+        return transform.apply(images, transform.parameters(drawn))
     return torch.stack(
         [_one(transform, image, int(word)) for image, word in zip(images, mix(seed, epoch, hashes), strict=True)]
     )

@@ -9,16 +9,19 @@ import torch.nn.functional as F
 
 from dltk import catalogue
 from dltk.models.alexnet import AlexNet
+from dltk.models.deepface import DeepFace
 from dltk.models.googlenet import GoogLeNet
 from dltk.models.lenet1 import LeNet1
 from dltk.models.lenet5 import LeNet5
 from dltk.models.linear import Linear
 from dltk.models.mlp import MLP
 from dltk.models.overfeat import OverFeatAccurate, OverFeatFast
+from dltk.models.simard import SimardNet
 from dltk.models.vgg import VGG11, VGG11LRN, VGG13, VGG16, VGG16C, VGG19
 from dltk.recipe.schema import resolve
 
 ALEXNET = {"num_classes": 4, "image": [3, 35, 35], "kernel": 5, "stride": 1, "maps": [8, 16, 12, 12, 8]}
+DEEPFACE = {"num_classes": 4, "image": [3, 22, 22], "kernels": [3, 3, 3, 3, 1], "narrow": 2}
 VGGS = {"num_classes": 4, "image": [3, 32, 32], "narrow": 16}
 MAKERS = {
     "linear": lambda: Linear(num_classes=4, image=[2, 6, 5]),
@@ -33,6 +36,9 @@ MAKERS = {
     "lenet5": lambda: LeNet5(num_classes=4),
     "lenet5_unit_variance": lambda: LeNet5(first_weights="unit_variance"),
     "lenet5_rbf": lambda: LeNet5(output="rbf"),
+    "simard": lambda: SimardNet(num_classes=4),
+    "deepface": lambda: DeepFace(**DEEPFACE, first_weights="he"),
+    "deepface_paper": lambda: DeepFace(**DEEPFACE),
     "alexnet": lambda: AlexNet(**ALEXNET, hidden_sizes=[24, 16], first_weights="he"),
     "alexnet_paper": lambda: AlexNet(**ALEXNET, hidden_sizes=[24, 16]),
     "alexnet_plain": lambda: AlexNet(
