@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import typer
 
 from dltk.cli import terminal
-from dltk.cli.runs import find_some
+from dltk.cli.runs import find_any
 from dltk.errors import LaunchError
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ commands = typer.Typer()
 )
 def compare(
     names: list[str] = typer.Argument(
-        metavar="RUN…", help="Run folders, names RECIPE/RUN or RECIPE below ./runs, folders of runs, or patterns."
+        metavar="RUN…",
+        help="Run folders, names RECIPE/RUN or RECIPE below ./runs, folders of runs, patterns, or what W&B kept "
+        "of other projects (a folder, or a .wandb file).",
     ),
     by: list[str] | None = typer.Option(None, metavar="KEY", help="Group by this setting; may be given several times."),
     metric: list[str] | None = typer.Option(
@@ -87,7 +89,7 @@ class Asked(NamedTuple):
 def _found(names: list[str], asked: Asked, every_curve: bool) -> "tuple[list[Seen], Comparison]":
     """The runs that are there and can be read, and the comparison."""
     problems: list[str] = []
-    runs = find_some(names, problems)
+    runs = find_any(names, problems)
     from dltk.compare import comparison
     from dltk.compare.seen import Wanted, see_all
 

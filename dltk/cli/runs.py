@@ -12,6 +12,7 @@ from dltk.cli import terminal
 from dltk.errors import LaunchError
 
 if TYPE_CHECKING:
+    from dltk.compare.foreign import WandbRun
     from dltk.compare.listing import Listed
     from dltk.run.folder import RunFolder
 
@@ -42,11 +43,12 @@ def runs(
         return
     if not Path(where).is_dir() and where != "runs":
         raise LaunchError(where, "", "no such folder", meant(where))
+    from dltk.compare import foreign
     from dltk.compare.listing import kept, listed, ordered, require_key
     from dltk.run.folder import find_runs
 
     problems: list[str] = []
-    every = listed(find_runs(where, problems=problems))
+    every = listed([*find_runs(where, problems=problems), *foreign.find(Path(where))])
     for problem in problems:
         terminal.note(problem)
     keys = [key.strip() for key in (columns or "").split(",") if key.strip()]
@@ -118,6 +120,26 @@ def find_some(texts: Sequence[str], problems: list[str]) -> "list[RunFolder]":
     return list(found.values())
 
 
+def find_any(texts: Sequence[str], problems: list[str]) -> "list[RunFolder | WandbRun]":
+    """As `find_some`, and runs of other projects that W&B followed: folders with W&B's own, one of those, its file."""
+    from dltk.compare import foreign
+
+    found: dict[Path, RunFolder | WandbRun] = {}
+    for text in texts:
+        path = Path(text)
+        one = foreign.named(path) if path.exists() and not is_run(text) else None
+        others = [one] if one is not None else foreign.find(path) if path.is_dir() and not is_run(text) else []
+        own: list[RunFolder] = []
+        if one is None:
+            try:
+                own = find_some([text], problems)
+            except LaunchError:
+                if not others:
+                    raise
+        found |= {run.path.absolute(): run for run in own} | {run.path.absolute(): run for run in others}
+    return list(found.values())
+
+
 def _named(text: str, problems: list[str]) -> "list[RunFolder]":
     from dltk.run.folder import find_runs
 
@@ -171,7 +193,7 @@ def headline(metrics: dict[str, Any]) -> str:
     """The one number that tells most."""
     order = ("test/top1_error", "test/", "val/top1_error", "val/", "train/loss")
     told = sorted(metrics, key=lambda name: name.endswith("/loss"))  # errors and scores tell more than losses
-    name = next((key for begin in order for key in told if key.startswith(begin)), None)
+    name = next((key for begin in (*order, "") for key in told if key.startswith(begin)), None)
     return f"{name} {terminal.number(metrics[name])}" if name else "–"
 
 

@@ -21,6 +21,7 @@ from dltk.run.atomic import from_json, to_json
 
 FORMAT = 1
 CACHE = Path(FOLDER) / "metrics.brief"  # in a run folder
+AXES = ("step", "samples", "epoch", "time")  # of a line, beside its metrics
 POINTS = 400  # of a curve; longer ones are thinned to means
 RATES = ("time/samples_per_second", "time/mfu", "time/data_wait")
 
@@ -79,27 +80,40 @@ def read(run: Path, monitor: str | None, mode: str | None) -> Brief:
         monitor: the metric that chooses the best step.
         mode: whether it should be `min` or `max`.
     """
-    log, cache = run / "metrics.jsonl", run / CACHE
+    log = run / "metrics.jsonl"
     source = signature(log)
     if source is None:
         return Brief({}, {}, {}, {}, {})
-    key = {"format": FORMAT, "order": sys.byteorder, "source": source, "chosen": [monitor, mode]}
-    kept = _loaded(cache, key)
-    if kept is not None:
-        return kept
+
+    def make() -> Brief:
+        return brief(parse(log.read_bytes()), monitor, mode)
+
     try:
-        data = log.read_bytes()
+        return kept(run / CACHE, {"source": source, "chosen": [monitor, mode]}, make)
     except OSError:
         return Brief({}, {}, {}, {}, {})
-    made = brief(parse(data), monitor, mode)
-    keep(cache, _packed(made, key))
-    return made
+
+
+def kept(cache: Path, key: dict[str, Any], make: Callable[[], Brief]) -> Brief:
+    """What a cache's file has where its key is this one, else what is made now, and kept.
+
+    Args:
+        cache: the file.
+        key: plain Python that is another whenever the log is.
+        make: from the log.
+    """
+    key = {"format": FORMAT, "order": sys.byteorder, **key}
+    found = _loaded(cache, key)
+    if found is None:
+        found = make()
+        keep(cache, _packed(found, key))
+    return found
 
 
 def brief(log: Columns, monitor: str | None, mode: str | None) -> Brief:
     """Columns in brief."""
     steps = log.along("step", np.arange(log.count))
-    metrics = {name: column for name, column in log.columns.items() if "/" in name}
+    metrics = {name: column for name, column in log.columns.items() if name not in AXES}
     along = _along(log)
     return Brief(
         final={name: Value(float(one.values[-1]), _step(steps[one.lines[-1]])) for name, one in metrics.items()},
@@ -138,7 +152,7 @@ def _along(log: Columns) -> dict[str, Array]:
     """Where each line of the log (l,) stands on each axis; an axis that the log does not give is left out."""
     every = np.arange(log.count)
     found: dict[str, Array] = {}
-    for name in ("step", "samples", "epoch", "time"):
+    for name in AXES:
         if name in log.columns:
             found[name] = log.along(name, every)
     if "epoch" in found:

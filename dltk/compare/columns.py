@@ -2,7 +2,7 @@
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,11 +48,16 @@ class Columns:
 
 def parse(data: bytes) -> Columns:
     """The columns of a log; lines that are not whole objects, such as a torn last one, are passed over."""
+    lines = data.split(b"\n")
+    return of_rows(list(_objects(lines[begin : begin + AT_ONCE])) for begin in range(0, len(lines), AT_ONCE))
+
+
+def of_rows(chunks: Iterable[Sequence[dict[str, Any]]]) -> Columns:
+    """The columns of lines, some at a time."""
     parts: dict[str, list[Column]] = defaultdict(list)
     texts: dict[str, str] = {}
-    count, lines = 0, data.split(b"\n")
-    for begin in range(0, len(lines), AT_ONCE):
-        rows = list(_objects(lines[begin : begin + AT_ONCE]))
+    count = 0
+    for rows in chunks:
         _take(rows, count, parts, texts)
         count += len(rows)
     return Columns(count, {name: _joined(some) for name, some in parts.items()}, texts)

@@ -98,6 +98,7 @@ def compare(runs: Sequence[Seen], asked: Asked = Asked()) -> Comparison:
     baseline = _first(groups, primary) if asked.baseline is None else by_name(groups, asked.baseline)
     bold = [_bold(groups, quantity, [row[at] for row in cells]) for at, quantity in enumerate(found)]
     drawn = asked.metrics or (*{run.monitor: None for run in runs if run.monitor}, "train/loss")
+    drawn = drawn if any(name in run.curves for run in runs for name in drawn) else tuple(one.metric for one in found)
     return Comparison(
         groups=groups,
         baseline=baseline,

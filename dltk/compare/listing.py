@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from dltk.compare.foreign import WandbRun
 from dltk.errors import LaunchError
 from dltk.run.folder import RunFolder
 from dltk.run.ledger import clock_seconds
@@ -30,7 +31,7 @@ class Listed:
             seconds `left`, where it tells.
     """
 
-    run: RunFolder
+    run: RunFolder | WandbRun
     outline: dict[str, Any]
 
     def value(self, key: str) -> Any:
@@ -47,14 +48,20 @@ class Listed:
         """Its settings by dotted key; none where the frozen recipe is damaged, which is no reason to list nothing."""
         from dltk.compare.settings import settings_of
 
+        if isinstance(self.run, WandbRun):
+            return self.run.settings
         try:
             return settings_of(self.run)
         except LaunchError:
             return {}
 
 
-def outline(run: RunFolder) -> dict[str, Any]:
+def outline(run: RunFolder | WandbRun) -> dict[str, Any]:
     """A run in brief."""
+    if isinstance(run, WandbRun):
+        recipe, _, name = run.name.partition("/")
+        about = {"run": name, "path": str(run.path), "recipe": recipe, "status": run.status, "step": run.step}
+        return {**about, "metrics": {name: value.value for name, value in run.final.items()}}
     last, summary = run.metrics.last() or {}, run.summary() or {}
     metrics = {key: value for key, value in last.items() if "/" in key}
     step = last.get("step", summary.get("step", 0))
@@ -70,7 +77,7 @@ def outline(run: RunFolder) -> dict[str, Any]:
     }
 
 
-def listed(runs: Iterable[RunFolder]) -> list[Listed]:
+def listed(runs: Iterable[RunFolder | WandbRun]) -> list[Listed]:
     """Runs in brief."""
     return [Listed(run, outline(run)) for run in runs]
 

@@ -98,7 +98,9 @@ def quantities(groups: Sequence[Group], metrics: Sequence[str] = ()) -> list[Qua
     runs = [run for group in groups for run in group.runs]
     known = list(dict.fromkeys(every(runs)))
     if not metrics:
-        return [one for one in known if _by_default(one, runs)]
+        chosen = [one for one in known if _by_default(one, runs)]
+        # Of other projects nothing says what is monitored: what does not merely say how the training goes.
+        return chosen or [one for one in known if _tells(one.metric) and not one.metric.startswith(("lr", "time/"))]
     found: list[Quantity] = []
     names = list(dict.fromkeys(one.metric for one in known))
     for metric in metrics:

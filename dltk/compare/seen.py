@@ -13,6 +13,7 @@ import numpy as np
 from dltk.compare import brief
 from dltk.compare.brief import Array, Curve, Value
 from dltk.compare.cache import signature
+from dltk.compare.foreign import WandbRun
 from dltk.compare.settings import section_of, settings_of
 from dltk.errors import DltkError
 from dltk.recipe import recipe_hash
@@ -120,12 +121,14 @@ class Wanted:
     points: int = brief.POINTS
 
 
-def see(run: RunFolder, wanted: Wanted = Wanted()) -> Seen:
-    """Read a run.
+def see(run: RunFolder | WandbRun, wanted: Wanted = Wanted()) -> Seen:
+    """Read a run, of ours or of another project.
 
     Raises:
         LaunchError: its frozen recipe is damaged.
     """
+    if isinstance(run, WandbRun):
+        return _see_foreign(run, wanted)
     settings = settings_of(run)
     log = brief.read(run.path, settings.get("checkpoint.monitor"), settings.get("checkpoint.mode"))
     attempts = run.ledger.attempts()
@@ -154,7 +157,29 @@ def see(run: RunFolder, wanted: Wanted = Wanted()) -> Seen:
     )
 
 
-def see_all(runs: Sequence[RunFolder], wanted: Wanted = Wanted(), problems: list[str] | None = None) -> list[Seen]:
+def _see_foreign(run: WandbRun, wanted: Wanted) -> Seen:
+    """What W&B kept of a run: every curve is wanted where none is named, for nothing says which of them tell."""
+    log, attempts, status = run.log, run.about["attempts"], run.status
+    spans = _spans(attempts, status, log.curves.values())
+    names = _names(log.curves, wanted) if wanted.curves is not None else list(log.curves)
+    return Seen(
+        path=run.path,
+        name=run.name,
+        recipe=run.recipe,
+        status=status,
+        settings=run.settings,
+        created=run.about["created"],
+        final=run.final,
+        curves={name: _placed(log.curves[name], spans).thinned(wanted.points) for name in names},
+        attempts=attempts,
+        device_hours=None,
+        hours=sum(end - start for start, end, _ in spans) / 3600 if spans else None,
+    )
+
+
+def see_all(
+    runs: Sequence[RunFolder | WandbRun], wanted: Wanted = Wanted(), problems: list[str] | None = None
+) -> list[Seen]:
     """Read runs, on all cores where their logs are large.
 
     Args:
@@ -176,7 +201,9 @@ def see_all(runs: Sequence[RunFolder], wanted: Wanted = Wanted(), problems: list
     return found
 
 
-def _read(chunks: Sequence[Sequence[RunFolder]], wanted: Wanted) -> Iterator[tuple[list[Seen], list[DltkError]]]:
+def _read(
+    chunks: Sequence[Sequence[RunFolder | WandbRun]], wanted: Wanted
+) -> Iterator[tuple[list[Seen], list[DltkError]]]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     if cores == 1 or len(chunks) == 1 or sum(_unread(run) for chunk in chunks for run in chunk) < WORTH_IT:
         yield from (_see_some(chunk, wanted) for chunk in chunks)
@@ -185,7 +212,7 @@ def _read(chunks: Sequence[Sequence[RunFolder]], wanted: Wanted) -> Iterator[tup
         yield from pool.map(_see_some, chunks, [wanted] * len(chunks))
 
 
-def _see_some(runs: Sequence[RunFolder], wanted: Wanted) -> tuple[list[Seen], list[DltkError]]:
+def _see_some(runs: Sequence[RunFolder | WandbRun], wanted: Wanted) -> tuple[list[Seen], list[DltkError]]:
     found: list[Seen] = []
     mistakes: list[DltkError] = []
     for run in runs:
@@ -196,7 +223,7 @@ def _see_some(runs: Sequence[RunFolder], wanted: Wanted) -> tuple[list[Seen], li
     return found, mistakes
 
 
-def _unread(run: RunFolder) -> int:
+def _unread(run: RunFolder | WandbRun) -> int:
     """Bytes of a run's log, where it is newer than what is kept of it."""
     log, kept = signature(run.path / "metrics.jsonl"), signature(run.path / brief.CACHE)
     return 0 if log is None or (kept is not None and kept[1] >= log[1]) else log[0]

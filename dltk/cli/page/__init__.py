@@ -257,7 +257,7 @@ def _details(run: Seen) -> dict[str, Any]:
     packages = packages if isinstance(packages, dict) else {}
     return {
         "run": run,
-        "recipe": _text(run.path / "recipe.yaml"),
+        "recipe": _text(run.path / "recipe.yaml") or _configuration(run),
         "attempts": [
             (one["attempt"], one["start"] or "–", one["end"] or "–", one["reason"] or "–",
              terminal.number(one["exit_code"]), terminal.number(one.get("world_size")), terminal.number(one["steps"]))
@@ -267,6 +267,13 @@ def _details(run: Seen) -> dict[str, Any]:
         "environment": list(_environment(facts, packages)),
         "packages": ", ".join(f"{name} {version}" for name, version in packages.items()),
     }  # fmt: skip
+
+
+def _configuration(run: Seen) -> str:
+    """The settings of another project's run, which has no recipe."""
+    import yaml
+
+    return yaml.safe_dump(run.settings, sort_keys=False, allow_unicode=True)
 
 
 def _environment(facts: dict[str, Any], packages: dict[str, Any]) -> Iterator[tuple[str, str]]:
