@@ -5,7 +5,8 @@ section 3 and figure 2. Images are 152 x 152, of faces that were turned to the f
 part of a face. Layers as printed, with 4,030 people, have 118,923,774 weights, nearly all in the local and full ones;
 the paper says "more than 120 million", and 95 % of them there.
 
-The paper pools C1's 142 x 142 to 71 x 71, so the last window of a row reaches over the edge.
+Departs from the paper: faces are not aligned here, the images bring that with them. That C1's 142 x 142 places are
+pooled to 71 x 71 is read as a last window that reaches over the edge.
 """
 
 # Shapes: b images, k classes, c channels.

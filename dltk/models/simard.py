@@ -4,8 +4,8 @@ Simard, Steinkraus, Platt, "Best practices for convolutional neural networks app
 (2003), section 5 and figure 3. 132,540 weights. Images are 29 x 29, so that both layers of 5 x 5 kernels come out even:
 13 x 13 and 5 x 5 places. Trained with cross-entropy on digits that are distorted elastically (`data.augment: elastic`).
 
-The paper does not name the nonlinearity or the first weights: here the scaled tanh and U(-2.4/F, 2.4/F) of the networks
-that it goes on from (LeCun et al., Proc. IEEE 86, 1998).
+Departs from the paper: it does not name nonlinearity and first weights. Here they are the scaled tanh and
+U(-2.4/F, 2.4/F) of the networks that it goes on from (LeCun et al., Proc. IEEE 86, 1998).
 """
 
 # Shapes: b images, k classes.
