@@ -152,9 +152,9 @@ class RunFolder:
 
         return Checkpoints(self.path / "checkpoints")
 
-    def lease(self, note: Callable[[str], None] | None = None, job: str = "") -> Lease:
+    def lease(self, note: Callable[[str], None] | None = None) -> Lease:
         """Takes the run for this process until the `with` block ends; see `Lease`."""
-        self._lease = lease = Lease(self.path / "LEASE", note, job).acquire()
+        self._lease = lease = Lease(self.path / "LEASE", note).acquire()
         if lease.previous:
             self.ledger.last_heartbeat = lease.previous["heartbeat"]
         return lease
