@@ -99,16 +99,18 @@ def hand_over(wanted: "Recipe", run: "RunFolder", workers: "Workers", address: s
     from dltk.launch import ray_jobs
     from dltk.launch.opening import as_settings
     from dltk.launch.snapshot import snapshot
+    from dltk.run import phases
 
-    folder = run.new_job()
-    shipped = folder / "code"
-    code = snapshot(Path.cwd(), shipped, terminal.note)
-    shipped.mkdir(parents=True, exist_ok=True)
-    job = _job(wanted, run.path.absolute(), workers, tuple(code), shipped, tuple(as_settings(changed)))
-    (folder / "job.json").write_text(json.dumps({"address": address, **_asked(job)}, indent=2) + "\n")
-    (run.path / "logs").mkdir(exist_ok=True)
+    with phases.phase("folder"):
+        folder = run.new_job()
+        shipped = folder / "code"
+        code = snapshot(Path.cwd(), shipped, terminal.note)
+        shipped.mkdir(parents=True, exist_ok=True)
+        job = _job(wanted, run.path.absolute(), workers, tuple(code), shipped, tuple(as_settings(changed)))
+        (folder / "job.json").write_text(json.dumps({"address": address, **_asked(job)}, indent=2) + "\n")
+        (run.path / "logs").mkdir(exist_ok=True)
     name = ray_jobs.submit(address, job, f"dltk-{run.name.replace('/', '-')}-{folder.name}-{os.urandom(2).hex()}")
-    run.note_job("ray", name, address)
+    run.note_job("ray", name, address, phases.taken())
     return name
 
 

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -113,11 +114,13 @@ def _to_slurm(
 ) -> int:
     """A job of Slurm's, or an array of them."""
     from dltk.launch import slurm
+    from dltk.launch.opening import changes
 
     time_limit, chain = time, chain or 1
     wanted, run = _wanted(sources, added(site, nodes, gpus_per_node, time_limit))
     require_place(wanted)
-    planned = job_of(wanted, _planned(wanted, run, seeds), (Path.cwd(),), dependency)
+    changed = {} if run is None else changes(run, wanted, extend=False)
+    planned = job_of(wanted, _planned(wanted, run, seeds), (Path.cwd(),), dependency, changed)
     if dry_run:
         terminal.write(planned.script())
         return ExitCode.DONE
@@ -130,7 +133,7 @@ def _to_slurm(
         _submit_new(wanted, planned.runs, dependency, chain)
         return ExitCode.DONE
     require_no_job(run, "slurm", dependency)
-    hand_over(wanted, [run], dependency, chain)
+    hand_over(wanted, [run], dependency, chain, changed)
     return ExitCode.DONE
 
 
@@ -304,14 +307,16 @@ def _submit_new(wanted: "Recipe", planned: tuple[Path, ...], dependency: str | N
 def _created(wanted: "Recipe", planned: Path, count: int) -> "RunFolder":
     """The folder of a new run; of several, each has the seed that its name says."""
     from dltk import recipe
+    from dltk.run import phases
     from dltk.run.folder import RunFolder
 
     name, settings = wanted["run"], wanted.settings
     if count > 1:
         name, seed = planned.name, int(planned.name.removeprefix("seed-"))
         settings = {**settings, "run": name, "train": {**wanted["train"], "seed": seed}}
-    text = recipe.freeze(recipe.Recipe(wanted.name, settings))
-    return RunFolder.create(planned.parent.parent, wanted.name, settings, run=name, text=text)
+    with phases.phase("folder"):
+        text = recipe.freeze(recipe.Recipe(wanted.name, settings))
+        return RunFolder.create(planned.parent.parent, wanted.name, settings, run=name, text=text)
 
 
 def _numbered(paths: tuple[Path, ...], folder: Path) -> tuple[Path, ...]:
@@ -325,11 +330,29 @@ def _numbered(paths: tuple[Path, ...], folder: Path) -> tuple[Path, ...]:
     return tuple(folder / name for name in numbered)
 
 
-def job_of(wanted: "Recipe", runs: tuple[Path, ...], code: tuple[Path, ...], dependency: str | None) -> "Job":
-    """The job of some runs, whose folders may not be there yet."""
+def job_of(
+    wanted: "Recipe",
+    runs: tuple[Path, ...],
+    code: tuple[Path, ...],
+    dependency: str | None,
+    changed: Mapping[str, Any] = MappingProxyType({}),
+) -> "Job":
+    """The job of some runs, whose folders may not be there yet.
+
+    Args:
+        wanted: the recipe of all of them.
+        runs: their folders.
+        code: where their code lies.
+        dependency: as sbatch takes it.
+        changed: settings that differ from those that a run was begun with.
+    """
+    from dltk.launch.opening import as_settings
     from dltk.launch.slurm import Job
 
-    settings = tuple(f"launch.{key}={wanted['launch'][key]}" for key in ("nodes", "devices", "accelerator"))
+    place = {f"launch.{key}": wanted["launch"][key] for key in ("nodes", "devices", "accelerator")}
+    # What is said of the site, the job's script has done when the training begins.
+    place |= {key: value for key, value in changed.items() if not key.startswith("site.")}
+    settings = tuple(as_settings(place))
     places = wanted["runs_dir"], wanted["data_dir"] or os.environ.get("DLTK_DATA"), wanted["data"].get("cache")
     named = [*(run.parent for run in runs), *(Path(place) for place in places if place)]
     # A link may lie in a folder that is mounted, and lead out of it.
@@ -348,7 +371,13 @@ def _tested(planned: "Job") -> str:
         return slurm.test(script)
 
 
-def hand_over(wanted: "Recipe", runs: "list[RunFolder]", dependency: str | None = None, chain: int = 1) -> None:
+def hand_over(
+    wanted: "Recipe",
+    runs: "list[RunFolder]",
+    dependency: str | None = None,
+    chain: int = 1,
+    changed: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Copy the code, write the script, hand it to Slurm, and say how to follow."""
     from dltk.launch import slurm
     from dltk.launch.snapshot import snapshot
@@ -365,13 +394,13 @@ def hand_over(wanted: "Recipe", runs: "list[RunFolder]", dependency: str | None 
     folder.mkdir(parents=True, exist_ok=True)
     first.keep_versions(folder)
     script = folder / "train.sbatch"
-    replace_file(script, job_of(wanted, _numbered(paths, folder / "runs"), code, dependency).script())
+    replace_file(script, job_of(wanted, _numbered(paths, folder / "runs"), code, dependency, changed).script())
     phases.end()
-    job = ""
+    seconds, job = phases.taken(), ""  # of all its runs, and of each job of a chain
     for _ in range(chain):
         job = slurm.submit(script, *([f"--dependency=afterany:{job}"] if job else []))
         for seed, run in enumerate(runs):
-            run.note_job("slurm", f"{job}_{seed}" if len(runs) > 1 else job, str(script))
+            run.note_job("slurm", f"{job}_{seed}" if len(runs) > 1 else job, str(script), seconds)
         terminal.say(f"submitted as job {job}")
     for run in runs:
         terminal.say(run.path)

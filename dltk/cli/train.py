@@ -137,33 +137,35 @@ def _train_under_torchrun(worker: "Worker", sources: list[str], fork: str | None
     from dltk.launch import here
     from dltk.launch.nodes import follow, leading
     from dltk.launch.opening import as_settings
-    from dltk.launch.torchrun import RUN, forget, known_run
+    from dltk.launch.torchrun import forget
     from dltk.trainer.signals import Signals
 
+    start = worker.meet()
     if worker.local:
-        return worker.wait()
-    store, node, code = worker.store(), worker.node, int(ExitCode.MISTAKE)
+        return start.wait()
+    node, code = start.node, int(ExitCode.MISTAKE)
     forget(os.environ)
     try:
         if node is not None and node.number:
+            run, *_ = start.hear()
             with Signals(say=False) as signals:
-                code = follow(Path(store.get(RUN).decode()), node, signals)
+                code = follow(Path(run), node, signals)
             return code
-        known = known_run(store)
-        if known is not None:
-            sources, fork = [str(known)], None
+        before = start.before()
+        if before is not None:
+            sources, fork = before, None
         sources = [*sources, *worker.settings]
         if fork is None:
             _check(sources)
         folder, changed = here.open_run(sources, fork=fork, extend=extend)
-        store.set(RUN, str(folder.path.absolute()))
+        words = as_settings(changed)
+        start.tell([str(folder.path.absolute()), *words])
         with contextlib.nullcontext() if node is None else leading(folder.path, node):
-            again = [str(folder.path), *as_settings(changed)]
-            folder, changed, code = train_one(again, None, extend, node)
+            folder, changed, code = train_one([str(folder.path), *words], None, extend, node)
         conclude(folder, changed, ExitCode(code))
         return code
     finally:
-        worker.leave(store, code)
+        start.leave(code)
 
 
 def _simulation(topology: str | None, kill: list[str], slow: list[str]) -> "Simulation | None":

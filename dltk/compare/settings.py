@@ -7,7 +7,7 @@ from dltk.recipe import leaves
 from dltk.run.atomic import read_object, to_json
 from dltk.run.folder import RunFolder
 
-FORMAT = 1
+FORMAT = 2
 
 
 def settings_of(run: RunFolder) -> dict[str, Any]:

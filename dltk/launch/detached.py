@@ -62,7 +62,7 @@ def start(run: RunFolder, changed: Mapping[str, Any], note: Callable[[str], None
                 known = {"host": socket.gethostname(), "machine": machine(), "pid": process.pid}
                 known |= {"process": process_start(process.pid), "log": str(log), "command": words}
                 replace_file(folder / "job.json", to_json(known, indent=1) + "\n")
-                run.note_job("here", str(process.pid), str(folder / "job.json"))
+                run.note_job("here", str(process.pid), str(folder / "job.json"), phases.taken())
             except BaseException:
                 process.kill()  # nobody would find it
                 process.wait()

@@ -194,7 +194,7 @@ def lease_of(folder: RunFolder, node: Node | None, signals: Signals) -> Lease:
     deadline = time.monotonic() + (0.0 if node is None else 1.5 * STALE)
     while True:
         try:
-            return folder.lease(say, node.job if node else "")
+            return folder.lease(say)
         except LaunchError:
             if time.monotonic() >= deadline or signals.received is not None:
                 raise

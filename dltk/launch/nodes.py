@@ -8,6 +8,7 @@ earlier one left means nothing.
 """
 
 import contextlib
+import functools
 import signal
 import socket
 import sys
@@ -23,7 +24,7 @@ from dltk.launch.rank import FINE, leave_with, say
 from dltk.run import phases
 from dltk.run.atomic import read_object, replace_file, to_json
 from dltk.run.folder import RunFolder
-from dltk.run.lease import holder
+from dltk.run.lease import Heart, holder, sign_of_life
 from dltk.run.ledger import clock_text
 from dltk.trainer.signals import Signals
 
@@ -83,19 +84,28 @@ class _Meeting:
 
 @contextlib.contextmanager
 def leading(path: Path, node: Node) -> Iterator[None]:
-    """Tell the others when the first machine leaves: they may wait for a training that never begins.
+    """Show the others that the first machine lives, and tell them when it leaves: it may never begin to train.
 
     Args:
         path: the run's folder, which may be none.
         node: the first machine.
     """
+    if node.count == 1 or not (path / "recipe.yaml").is_file():
+        yield
+        return
+    sign = _sign(path / "logs")
+    record = functools.partial(sign_of_life, job=node.job)
+    with contextlib.suppress(OSError, LaunchError):  # what is wrong with the disk will be said
+        sign.parent.mkdir(exist_ok=True)
+        replace_file(sign, record())
+    heart = Heart(sign, record)
     try:
         yield
     finally:
-        if node.count > 1 and (path / "recipe.yaml").is_file():
-            with contextlib.suppress(OSError, LaunchError):  # what is wrong with the disk has been said
-                (path / "logs").mkdir(exist_ok=True)
-                replace_file(path / "logs" / "meeting.json", to_json({"job": node.job, "over": True}))
+        heart.stop()
+        with contextlib.suppress(OSError, LaunchError):
+            sign.unlink(missing_ok=True)  # first: a process that is gone behind it would count as dead
+            replace_file(path / "logs" / "meeting.json", to_json({"job": node.job, "over": True}))
 
 
 def lead(
@@ -144,7 +154,7 @@ def follow(path: Path, node: Node, signals: Signals) -> ExitCode:
         _tell(logs, node, {"gone": signals.received})
         return ExitCode.PREEMPTED
     if meeting is None:
-        dead = _dead_leader(path, node.job)
+        dead = _dead_leader(logs, node.job)
         what = f"died (last heartbeat {clock_text(dead)})" if dead else "left"
         say(f"{path}: the first of {node.count} machines {what} before the training began")
         return ExitCode.CRASHED if dead else ExitCode.DONE  # where it left, its own code is that of all
@@ -173,7 +183,7 @@ def _meet(logs: Path, node: Node, signals: Signals) -> _Meeting | None:
         said = read_object(logs / "meeting.json")
         if said and said.get("job") == node.job:
             return None if said.get("over") else _Meeting(**said)
-        if _dead_leader(logs.parent, node.job):
+        if _dead_leader(logs, node.job):
             return None
         time.sleep(LOOK / 2)
     if signals.received is not None:
@@ -182,9 +192,14 @@ def _meet(logs: Path, node: Node, signals: Signals) -> _Meeting | None:
     raise LaunchError(logs.parent, "", what, "Look into its log, and whether all machines see the same folder.")
 
 
-def _dead_leader(path: Path, job: str) -> float | None:
-    """The last heartbeat of an attempt's leader (seconds since 1970), which died while it held the run's lease."""
-    record = holder(path / "LEASE")
+def _sign(logs: Path) -> Path:
+    """Where the first machine shows that it lives."""
+    return logs / "leader.json"
+
+
+def _dead_leader(logs: Path, job: str) -> float | None:
+    """The last heartbeat of an attempt's leader (seconds since 1970), which has died."""
+    record = holder(_sign(logs))
     if not record or record.get("job") != job or record["alive"]:
         return None
     # Another machine's heartbeats come late through a shared disk, and its clock may differ.

@@ -15,7 +15,7 @@ from typing import Any
 
 from dltk.errors import RecipeError
 from dltk.recipe.check import arguments_of, check, complaint, constructor_of, schema_for, setting_of, target_of
-from dltk.recipe.draft import Draft, put, texts
+from dltk.recipe.draft import WHOLE, Draft, put, texts
 from dltk.recipe.kinds import Duration, Misfit, conform
 from dltk.recipe.places import (
     FORMAT,
@@ -234,10 +234,10 @@ def recipe_hash(settings: Mapping[str, Any], without: Sequence[str] = (*HARMLESS
 
 
 def leaves(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted key to value; lists and empty maps are values."""
+    """Dotted key to value; lists, empty maps and what is said as a whole are values."""
     found: dict[str, Any] = {}
     for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and value and f"{prefix}{name}" not in WHOLE:
             found |= leaves(value, f"{prefix}{name}.")
         else:
             found[f"{prefix}{name}"] = value

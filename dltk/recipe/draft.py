@@ -15,6 +15,8 @@ SELECTORS = {
     "optimizer": "name",
     "schedule": "name",
 }
+# Sections that are one value: a source that says their kind says all of them.
+WHOLE = {"launch.container": "kind"}
 
 
 @dataclass
@@ -61,7 +63,7 @@ class Draft:
             before = old.get(name)
             if isinstance(before, str) and key in SELECTORS and isinstance(value, dict):
                 before = old[name] = {SELECTORS[key]: before}  # `augment: affine` is short for {name: affine}
-            if isinstance(before, dict) and isinstance(value, dict):
+            if isinstance(before, dict) and isinstance(value, dict) and WHOLE.get(key) not in value:
                 self._merge(before, value, origin, key)
             else:
                 self._replace(old, name, value, origin, key)

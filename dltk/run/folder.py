@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dltk.errors import ExitCode, LaunchError
-from dltk.run import phases
 from dltk.run.atomic import Lines, from_json, read_object, refusing, replace_file, sync_folder, to_json, write_beside
 from dltk.run.lease import Lease, holder, require
 from dltk.run.ledger import Ledger, clock_text
@@ -153,9 +152,9 @@ class RunFolder:
 
         return Checkpoints(self.path / "checkpoints")
 
-    def lease(self, note: Callable[[str], None] | None = None, job: str = "") -> Lease:
+    def lease(self, note: Callable[[str], None] | None = None) -> Lease:
         """Takes the run for this process until the `with` block ends; see `Lease`."""
-        self._lease = lease = Lease(self.path / "LEASE", note, job).acquire()
+        self._lease = lease = Lease(self.path / "LEASE", note).acquire()
         if lease.previous:
             self.ledger.last_heartbeat = lease.previous["heartbeat"]
         return lease
@@ -231,9 +230,9 @@ class RunFolder:
         with refusing(self.path / "STOP", "cannot remove"):
             (self.path / "STOP").unlink(missing_ok=True)
 
-    def note_job(self, on: str, job: str, script: str) -> None:
-        """Keeps as what the run was submitted, and how long that took, in `jobs.jsonl`."""
-        line = {"on": on, "id": job, "script": script, "time": clock_text(time.time()), "seconds": phases.taken()}
+    def note_job(self, on: str, job: str, script: str, seconds: Mapping[str, float]) -> None:
+        """Keeps as what the run was submitted, and how long that took by phase (seconds), in `jobs.jsonl`."""
+        line = {"on": on, "id": job, "script": script, "time": clock_text(time.time()), "seconds": dict(seconds)}
         Lines(self.path / "jobs.jsonl").append(to_json(line))
 
     def jobs(self) -> list[dict[str, Any]]:

@@ -36,38 +36,34 @@ class Lease:
     Args:
         path: the lease file.
         note: called with one line when a dead holder's lease is taken over.
-        job: of the attempt, by which the other machines that take part in it know the holder.
     """
 
-    def __init__(self, path: Path, note: Callable[[str], None] | None = None, job: str = "") -> None:
-        self.path, self.job = Path(path), job
+    def __init__(self, path: Path, note: Callable[[str], None] | None = None) -> None:
+        self.path = Path(path)
         self.previous: dict[str, Any] | None = None  # the dead holder's record, with its last `heartbeat`
         self._note = note
         self._token = secrets.token_hex(8)
         self._pid = 0
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._heart: Heart | None = None
 
     def acquire(self) -> "Lease":
         """Takes the lease. Raises LaunchError naming host, pid and since when, if a living process holds it."""
-        assert self._thread is None, "this lease is held already"
+        assert self._heart is None, "this lease is held already"
         self._pid = os.getpid()
         self._started = time.time()
         if not self._create():
             self._take_over()
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._beat, name="dltk-lease", daemon=True)
-        self._thread.start()
+        # Whoever writes asks `require` first, so it just stops when another has taken the lease.
+        self._heart = Heart(self.path, self._record, until=lambda: taken(self.path, self._token))
         atexit.register(self.release)
         return self
 
     def release(self) -> None:
         """Gives the lease back; nothing happens when it is not held, or in a forked child."""
-        if self._thread is None or os.getpid() != self._pid:
+        if self._heart is None or os.getpid() != self._pid:
             return
-        self._stop.set()
-        self._thread.join(HEARTBEAT)
-        self._thread = None
+        self._heart.stop()
+        self._heart = None
         atexit.unregister(self.release)
         if self._is_ours():
             with contextlib.suppress(OSError):
@@ -76,11 +72,11 @@ class Lease:
     @property
     def token(self) -> str:
         """What tells this lease from every other; empty while it is not held."""
-        return self._token if self._thread else ""
+        return self._token if self._heart else ""
 
     def __enter__(self) -> "Lease":
         """Takes the lease."""
-        return self if self._thread else self.acquire()
+        return self if self._heart else self.acquire()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -89,18 +85,7 @@ class Lease:
         self.release()
 
     def _record(self) -> str:
-        return to_json(
-            {
-                "host": socket.gethostname(),
-                "pid": self._pid,
-                "machine": machine(),
-                "process": process_start(self._pid),
-                "started": clock_text(self._started),
-                "heartbeat": time.time(),
-                "token": self._token,
-                **({"job": self.job} if self.job else {}),
-            }
-        )
+        return sign_of_life(started=clock_text(self._started), token=self._token)
 
     def _create(self) -> bool:
         """Creates the file with its content in one step; False when there is one already."""
@@ -173,15 +158,43 @@ class Lease:
         record = read_object(self.path)
         return bool(record) and record.get("token") == self._token  # type: ignore[union-attr]
 
+
+class Heart:
+    """Writes a sign of life of this process into a file every few seconds, from a thread.
+
+    Args:
+        path: the file.
+        record: makes its text.
+        until: asked before each beat; the last one has been when it says so.
+    """
+
+    def __init__(self, path: Path, record: Callable[[], str], until: Callable[[], bool] = lambda: False) -> None:
+        self._path, self._record, self._until = path, record, until
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="dltk-heart", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No beat comes after this."""
+        self._over.set()
+        self._thread.join(HEARTBEAT)
+
     def _beat(self) -> None:
-        while not self._stop.wait(HEARTBEAT):
-            if taken(self.path, self._token):
-                return  # whoever writes asks `require` first
+        while not self._over.wait(HEARTBEAT):
+            if self._until():
+                return
             try:
-                replace_file(self.path, self._record())
+                replace_file(self._path, self._record())
             except LaunchError:  # a full disk: the time stamp alone is a sign of life too
                 with contextlib.suppress(OSError):
-                    os.utime(self.path)
+                    os.utime(self._path)
+
+
+def sign_of_life(**more: str) -> str:
+    """That this process lives now, and what else is to be known of it, as `holder` reads it."""
+    pid = os.getpid()
+    about = {"host": socket.gethostname(), "pid": pid, "machine": machine(), "process": process_start(pid)}
+    return to_json({**about, "heartbeat": time.time(), **more})
 
 
 def taken(path: Path, token: str) -> bool:
@@ -216,7 +229,7 @@ def require(path: Path, token: str) -> None:
 
 
 def holder(path: Path) -> dict[str, Any] | None:
-    """Who holds a lease: its record with `alive`; None when there is no lease. Never raises."""
+    """Who holds a lease, or wrote a sign of life: the record with `alive`; None where there is none. Never raises."""
     try:
         touched = path.stat().st_mtime
         record = from_json(path.read_bytes()) or {}

@@ -77,7 +77,7 @@ def test_a_process_that_never_came_to_an_attempt(tmp_path: Path) -> None:
     (job / "log").write_text("data_dir: no such folder.\n\n")
     known = {"machine": detached.machine(), "pid": 1, "process": "of another", "host": "h", "log": str(job / "log")}
     (job / "job.json").write_text(json.dumps(known))
-    run.note_job("here", "1", str(job / "job.json"))
+    run.note_job("here", "1", str(job / "job.json"), {})
     expected = {"JobState": "FAILED", "Reason": "data_dir: no such folder.", "NodeList": "h"}
     assert detached.state(run) == expected
     assert not detached.is_active(run)

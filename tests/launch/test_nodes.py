@@ -16,6 +16,7 @@ from dltk.launch import nodes
 from dltk.launch.nodes import Node
 from dltk.launch.rank import End
 from dltk.launch.simulation import Simulation
+from dltk.run import lease
 from dltk.run.folder import RunFolder
 from dltk.trainer.faults import Faults, Kill, Slow, write
 from dltk.trainer.signals import Signals
@@ -74,10 +75,12 @@ def test_nobody_waits_for_a_first_machine_that_has_left(folder: RunFolder, capsy
 
 
 def test_nobody_waits_for_a_first_machine_that_has_died(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    text = "import os, sys; from pathlib import Path; from dltk.run.lease import Lease\n"
-    text += "Lease(Path(sys.argv[1]), job='slurm 7.1').acquire(); os.kill(os.getpid(), 9)"
-    died = subprocess.run([sys.executable, "-c", text, folder.path / "LEASE"], check=False)
+    """Before it holds the run's lease, too."""
+    text = "import os, sys; from pathlib import Path; from dltk.launch.nodes import Node, leading\n"
+    text += "with leading(Path(sys.argv[1]), Node(0, 3, 'slurm 7.1', '127.0.0.1')): os.kill(os.getpid(), 9)"
+    died = subprocess.run([sys.executable, "-c", text, folder.path], check=False)
     assert died.returncode == -signal.SIGKILL
+    assert not (folder.path / "LEASE").exists()
     began = time.monotonic()
     assert nodes.follow(folder.path, machine(1), Signals()) is ExitCode.CRASHED
     assert time.monotonic() - began < 15
@@ -90,14 +93,26 @@ def test_a_first_machine_elsewhere_has_died_when_its_heart_stopped(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nodes, "COMING", 0.6)
-    with folder.lease(job="slurm 7.1") as lease:
-        record = {**json.loads(lease.path.read_text()), "host": "elsewhere"}
+    sign = folder.path / "logs" / "leader.json"
+    with nodes.leading(folder.path, machine(0)):
+        record = {**json.loads(sign.read_text()), "host": "elsewhere"}
+    assert not sign.exists(), "one that has left has not died"
+    (folder.path / "logs" / "meeting.json").unlink()
     for job, silence, died in (("slurm 7.1", 95, True), ("slurm 7.1", 80, False), ("slurm 7.0", 95, False)):
         then = time.time() - silence
-        lease.path.write_text(json.dumps({**record, "job": job, "heartbeat": then}))
-        os.utime(lease.path, (then, then))
+        sign.write_text(json.dumps({**record, "job": job, "heartbeat": then}))
+        os.utime(sign, (then, then))
         with contextlib.nullcontext() if died else pytest.raises(LaunchError, match="no word of the first"):
             assert nodes.follow(folder.path, machine(1), Signals()) is ExitCode.CRASHED
+
+
+def test_the_heart_of_a_first_machine_beats(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "HEARTBEAT", 0.02)
+    sign = folder.path / "logs" / "leader.json"
+    with nodes.leading(folder.path, machine(0)):
+        first = json.loads(sign.read_text())
+        wait_until(lambda: json.loads(sign.read_text())["heartbeat"] > first["heartbeat"], "a heartbeat", 10)
+    assert first["job"] == "slurm 7.1"
 
 
 def test_what_an_earlier_attempt_left_means_nothing(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dltk import recipe
 from dltk.errors import RecipeError
+from dltk.launch.opening import as_settings
 from dltk.recipe import places
 from dltk.run.protocol import KINDS, PUBLISHED, Protocol
 
@@ -248,6 +249,29 @@ def test_a_wrapper_that_an_earlier_dltk_froze_is_a_container_now(write: Write, c
     Path("frozen.yaml").write_text(earlier)
     assert recipe.difference(recipe.thaw("frozen.yaml").settings, wanted) == []
     assert recipe.difference(quick("frozen.yaml").settings, wanted) == []
+
+
+IMAGE = {"kind": "pyxis", "image": "/images/torch.sqsh", "mounts": [], "home": False, "command": []}
+WRAPPER = {"kind": "wrapper", "image": None, "mounts": [], "home": False, "command": ["apptainer", "exec", "b.sif"]}
+
+
+@pytest.mark.parametrize(("given", "container"), [
+    ("null", None),
+    ("{kind: pyxis, image: /images/torch.sqsh}", IMAGE),
+    ("{kind: wrapper, command: [apptainer, exec, b.sif]}", WRAPPER),
+    ("{command: [apptainer, exec, b.sif]}", WRAPPER),
+])  # fmt: skip
+def test_another_container_is_another_value(given: str, container: Any, write: Write) -> None:
+    """A frozen one leaves nothing behind in it, and a change of it can be said to a process."""
+    first = {"launch": {"container": {"kind": "wrapper", "command": ["apptainer", "exec", "a.sif"]}}}
+    Path("frozen.yaml").write_text(recipe.freeze(quick(write(), first)))
+    wanted = quick("frozen.yaml", f"launch.container={given}")
+    assert wanted["launch"]["container"] == container
+    frozen = recipe.thaw("frozen.yaml").settings
+    changes = {key: value for key, _, value in recipe.changed(frozen, wanted)}
+    assert changes == {"launch.container": container}
+    assert recipe.with_changes(frozen, changes) == wanted.settings
+    assert quick("frozen.yaml", *as_settings(changes)).settings == wanted.settings
 
 
 def test_a_frozen_recipe_loads_to_the_same(write: Write) -> None:

@@ -237,7 +237,7 @@ def test_other_packages_than_those_that_checked_the_recipe(tmp_path: Path) -> No
     job = run.new_job()
     job.mkdir(parents=True)
     run.keep_versions(job)
-    run.note_job("slurm", "7", str(job / "train.sbatch"))
+    run.note_job("slurm", "7", str(job / "train.sbatch"), {})
     assert run.other_versions() == []
     checked = json.loads((job / "packages.json").read_text())
     mine = checked["numpy"]
