@@ -224,6 +224,14 @@ MODELS: dict[str, Architecture] = _table(
         settings={"num_classes": 4030},
     ),
     Architecture(
+        name="tdnn",
+        target="dltk.models.tdnn:TimeDelayNet",
+        task="classification",
+        paper="Waibel et al., Phoneme recognition using time-delay neural networks, IEEE Trans. ASSP 1989 (ref. 47)",
+        parameters=521,
+        settings={"num_classes": 3},
+    ),
+    Architecture(
         name="seq2seq",
         target="dltk.models.seq2seq:Seq2Seq",
         task="translation",
@@ -372,6 +380,14 @@ DATASETS: dict[str, DatasetRow] = _table(
         provides=("image", "target"),
         what="two curves in the plane that no straight line parts (figure 1a), made by rule",
         classes=2,
+        channels=1,
+    ),
+    DatasetRow(
+        name="transitions",
+        target="dltk.data.transitions:Transitions",
+        provides=("image", "target"),
+        what="formants that rise, stay or fall (16 coefficients, 15 frames), made by rule",
+        classes=3,
         channels=1,
     ),
     DatasetRow(

@@ -17,6 +17,7 @@ from dltk.models.linear import Linear
 from dltk.models.mlp import MLP
 from dltk.models.overfeat import OverFeatAccurate, OverFeatFast
 from dltk.models.simard import SimardNet
+from dltk.models.tdnn import TimeDelayNet
 from dltk.models.vgg import VGG11, VGG11LRN, VGG13, VGG16, VGG16C, VGG19
 from dltk.recipe.schema import resolve
 
@@ -39,6 +40,7 @@ MAKERS = {
     "simard": lambda: SimardNet(num_classes=4),
     "deepface": lambda: DeepFace(**DEEPFACE, first_weights="he"),
     "deepface_paper": lambda: DeepFace(**DEEPFACE),
+    "tdnn": lambda: TimeDelayNet(num_classes=4),
     "alexnet": lambda: AlexNet(**ALEXNET, hidden_sizes=[24, 16], first_weights="he"),
     "alexnet_paper": lambda: AlexNet(**ALEXNET, hidden_sizes=[24, 16]),
     "alexnet_plain": lambda: AlexNet(
