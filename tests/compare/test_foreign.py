@@ -1,5 +1,6 @@
 """Runs of other projects from W&B's own files, written by W&B itself."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -35,7 +36,8 @@ PROGRAM = textwrap.dedent("""
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that goes on at step 60 after it had come to 90."""
     folder = tmp_path_factory.mktemp("theirs")
-    subprocess.run([sys.executable, "-c", PROGRAM], cwd=folder, check=True, timeout=200)
+    environment = {**os.environ, "WANDB_DIR": str(folder)}
+    subprocess.run([sys.executable, "-c", PROGRAM], cwd=folder, env=environment, check=True, timeout=200)
     return folder
 
 
