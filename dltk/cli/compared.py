@@ -208,11 +208,12 @@ def difference_notes(found: Comparison) -> Iterator[str]:
         yield "By sample alone the verdict is on these networks; other seeds may say otherwise."
     if sum(one.p is not None for one in found.differences) > 1:
         yield "Holm: p adjusted for so many comparisons; the verdict goes by it, at 5 %."
-    seen = {one.group: d for one in found.differences if (d := _chosen(one)) is not None and d.detectable is not None}
+    seen = {one.group: least for one in found.differences if (least := one.detectable) is not None}
     if seen:
-        said = ", ".join(f"{name} {d.detectable:.2g}" for name, d in list(seen.items())[:FEW])
+        said = ", ".join(f"{name} {least:.2g}" for name, least in list(seen.items())[:FEW])
         more = f" … {len(seen) - FEW} more" if len(seen) > FEW else ""
-        yield f"The smallest difference that these runs would show four times in five: {said}{more}."
+        among = ", so adjusted" if sum(one.p is not None for one in found.differences) > 1 else ""
+        yield f"The smallest difference that these runs would show four times in five{among}: {said}{more}."
 
 
 def _tests(one: Compared) -> Iterator[str]:
@@ -220,10 +221,6 @@ def _tests(one: Compared) -> Iterator[str]:
         yield f"seed: {one.seeds.test}"
     if one.samples is not None:
         yield f"sample: {one.samples.test}, {one.count:,} samples"
-
-
-def _chosen(one: Compared) -> Difference | None:
-    return {"seed": one.seeds, "sample": one.samples}.get(one.by)
 
 
 def difference_rows(one: Compared) -> Iterator[tuple[object, ...]]:

@@ -200,7 +200,8 @@ def _warp(folder: "RunFolder", checkpoint: str) -> tuple["Figure", dict[str, Any
 
 def _alignment(folder: "RunFolder", sentence: str, checkpoint: str, beam: int) -> tuple["Figure", dict[str, Any]]:
     from dltk.assemble import load
-    from dltk.cli.alignment import align, draw_alignment
+    from dltk.cli.alignment import draw_alignment
+    from dltk.launch.aligned import align
 
     aligned = align(folder, load(folder, checkpoint), sentence, beam)
     return draw_alignment(aligned, f"{folder.name}: {aligned.text}"), aligned.plain()

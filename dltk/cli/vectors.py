@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
 
-from dltk.cli.alignment import translator
 from dltk.cli.draw import figure
 from dltk.errors import DataError, LaunchError
+from dltk.launch.aligned import translator
 from dltk.layers.tokens import EOS, SPECIAL, UNK
 from dltk.run.folder import RunFolder
 

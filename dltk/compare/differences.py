@@ -16,7 +16,8 @@ from dltk.compare import samples
 from dltk.compare.groups import Group
 from dltk.compare.results import Quantity
 from dltk.compare.seen import Seen
-from dltk.run.statistics import LEVEL, POWER, Difference, holm, mcnemar, paired_bootstrap, paired_t, welch
+from dltk.errors import DataError
+from dltk.run.statistics import LEVEL, Difference, holm, mcnemar, paired_bootstrap, paired_t, smallest, welch
 
 ALPHA = 1 - LEVEL
 Verdict = Literal["better", "worse", "not shown", "cannot tell"]
@@ -35,6 +36,8 @@ class Compared:
         count: of these samples.
         p: of the verdict, as it is; None where nothing can be tested.
         adjusted: the same after Holm, over all groups beside this baseline.
+        detectable: the smallest difference that would be found four times in five beside so many groups, p being
+            adjusted; None where the test does not tell.
         by: what the verdict goes by, `seed` or `sample`.
         verdict: on the group.
         why: of a verdict that cannot be given, the reason.
@@ -48,9 +51,17 @@ class Compared:
     count: int
     p: float | None = None
     adjusted: float | None = None
+    detectable: float | None = None
     by: str = ""
     verdict: Verdict = "cannot tell"
     why: str = ""
+
+    @property
+    def tested(self) -> Difference:
+        """The difference that the verdict goes by."""
+        difference = self.seeds if self.by == "seed" else self.samples
+        assert difference is not None, self
+        return difference
 
 
 def compared(groups: Sequence[Group], quantity: Quantity, baseline: int = 0) -> list[Compared]:
@@ -60,7 +71,8 @@ def compared(groups: Sequence[Group], quantity: Quantity, baseline: int = 0) -> 
     tested = [at for at, one in enumerate(found) if one.p is not None]
     adjusted = holm([p for one in found if (p := one.p) is not None])
     for at, p in zip(tested, adjusted, strict=True):
-        found[at] = replace(found[at], adjusted=p, verdict=_verdict(found[at], p, quantity))
+        one, least = found[at], found[at].tested.detectable_among(len(tested))
+        found[at] = replace(one, adjusted=p, detectable=least, verdict=_verdict(one, p, quantity))
     return found
 
 
@@ -80,11 +92,9 @@ def ties(groups: Sequence[Group], quantity: Quantity, means: Sequence[float | No
 
 
 def _verdict(one: Compared, p: float, quantity: Quantity) -> Verdict:
-    difference = one.seeds if one.by == "seed" else one.samples
-    assert difference is not None, one
     if p >= ALPHA:
         return "not shown"
-    return "better" if (difference.mean < 0) == quantity.lower_is_better else "worse"
+    return "better" if (one.tested.mean < 0) == quantity.lower_is_better else "worse"
 
 
 def _pair(base: Group, group: Group, quantity: Quantity) -> Compared:
@@ -165,8 +175,9 @@ def _by_sample(base: Group, group: Group, quantity: Quantity) -> tuple[Differenc
     if all(len(side) == 1 for side in sides) and set(np.unique(np.concatenate([a, b]))) <= {0.0, 100.0}:
         # Right and wrong alone, which are tested exactly; errors and successes are counted alike.
         p, test = mcnemar(int((a > b).sum()), int((b > a).sum())), "McNemar, interval by bootstrap"
-    detectable = _detectable(float(np.std(b - a, ddof=1)) / math.sqrt(len(a))) if len(a) > 1 else None
-    return Difference(mean=mean, low=low, high=high, p=p, detectable=detectable, test=test), len(a)
+    error = float(np.std(b - a, ddof=1)) / math.sqrt(len(a)) if len(a) > 1 else None
+    detectable = None if error is None else smallest(error, None)
+    return Difference(mean=mean, low=low, high=high, p=p, detectable=detectable, test=test, error=error), len(a)
 
 
 def _by_text(a: Sequence[Seen], b: Sequence[Seen], metric: str) -> tuple[Difference | None, int]:
@@ -176,16 +187,10 @@ def _by_text(a: Sequence[Seen], b: Sequence[Seen], metric: str) -> tuple[Differe
     second = seeds.get(first.seed, b[0])
     try:
         found = samples.of_text(first, second, metric)
-    except ImportError:  # the extra `text` is not installed
+    except (ImportError, DataError):  # the extra `text` is not installed
         return None, 0
     if found is None:
         return None, 0
     mean, p, count = found
     test = f"sacreBLEU's paired bootstrap of {first.path.name} and {second.path.name}"
     return Difference(mean=mean, low=None, high=None, p=p, detectable=None, test=test), count
-
-
-def _detectable(error: float) -> float:
-    from scipy.special import ndtri
-
-    return float(ndtri((1 + LEVEL) / 2) + ndtri(POWER)) * error

@@ -190,7 +190,7 @@ class _Told:
         elif kind == "summary":
             _merge(self.summary, record.summary.update)
         elif kind == "history":
-            self.history.append(dict(_items(record.history.item)))
+            self.history.append(_without_media(dict(_items(record.history.item))))
         elif kind == "exit":
             self.exit_code = record.exit.exit_code
 
@@ -207,6 +207,12 @@ def _items(items: Sequence[Any]) -> Iterator[tuple[str, Any]]:
             yield ".".join(item.nested_key) or item.key, json.loads(item.value_json)
         except ValueError:
             continue
+
+
+def _without_media(row: dict[str, Any]) -> dict[str, Any]:
+    """A line without what describes a table, a picture or another of W&B's own types."""
+    media = tuple(f"{name.removesuffix('._type')}." for name in row if name.endswith("._type"))
+    return {name: value for name, value in row.items() if not name.startswith(media)} if media else row
 
 
 def _merge(into: dict[str, Any], items: Sequence[Any]) -> None:

@@ -14,6 +14,7 @@ from dltk.run.claim import lower_is_better
 from dltk.run.statistics import binomial_interval, mean_interval
 
 Of = Literal["reported", "best", "final"]
+_MERELY = ("lr", "time/", "memory/", "data/")  # how a training goes, not what comes out
 _FLAT = 1e-4  # how far a count of samples, from a share of them in per cent, may be from a whole number
 
 
@@ -100,7 +101,7 @@ def quantities(groups: Sequence[Group], metrics: Sequence[str] = ()) -> list[Qua
     if not metrics:
         chosen = [one for one in known if _by_default(one, runs)]
         # Of other projects nothing says what is monitored: what does not merely say how the training goes.
-        return chosen or [one for one in known if _tells(one.metric) and not one.metric.startswith(("lr", "time/"))]
+        return chosen or [one for one in known if _tells(one.metric) and not one.metric.startswith(_MERELY)]
     found: list[Quantity] = []
     names = list(dict.fromkeys(one.metric for one in known))
     for metric in metrics:

@@ -5,6 +5,7 @@ A metric's values of single samples are used only where their mean is the number
 
 import json
 import math
+import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from dltk.compare.seen import Seen
 # Shapes: n samples, k classes.
 
 OF_TEXT = ("bleu", "chrf")  # of a whole text, not means over sentences
+_LANGUAGE = re.compile(r"\|sacremoses:[^|]*\|lang:([A-Za-z]+)")  # of a signature of `dltk.bleu`
 _TOP = {"top1_error": 1, "top5_error": 5}
 
 
@@ -81,27 +83,44 @@ def of_text(a: Seen, b: Seen, metric: str) -> tuple[float, float, int] | None:
 
     Returns:
         b less a, the two-sided p of no difference, and the sentences; None where the runs kept no translations, of
-        other sentences, or their scores are not those that sacrebleu computes of them as they stand (the papers' BLEU).
+        other sentences, or their scores are not those that are computed of them here. The papers' BLEU is of Moses'
+        tokens, by the rules of the language that its signature names.
 
     Raises:
         ImportError: sacrebleu is not installed.
+        DataError: sacremoses is needed, and not installed.
     """
     from sacrebleu import significance
-    from sacrebleu.metrics import BLEU, CHRF
+    from sacrebleu.metrics import CHRF
+
+    from dltk.bleu import moses_tokenised, scorer
 
     sides = _texts(a), _texts(b)
     first, second = sides
     if first is None or second is None or first.keys != second.keys or first.references != second.references:
         return None
-    made = CHRF() if metric.endswith("/chrf") else BLEU()
-    named: Any = [("a", first.hypotheses), ("b", second.hypotheses)]
-    _, scores = significance.PairedTest(named, {"score": made}, [first.references], test_type="bs")()
+    language = None if metric.endswith("/chrf") else _moses_of(a)
+    if language != (None if metric.endswith("/chrf") else _moses_of(b)):
+        return None
+    made = CHRF() if metric.endswith("/chrf") else scorer(language)
+    ours, theirs, right = (
+        moses_tokenised(some, language) for some in (first.hypotheses, second.hypotheses, first.references)
+    )
+    named: Any = [("a", ours), ("b", theirs)]
+    _, scores = significance.PairedTest(named, {"score": made}, [right], test_type="bs")()
     results: list[Any] = next(score for name, score in scores.items() if name != "System")
     own, other = results
     reported = [run.evaluation["metrics"].get(metric, math.nan) for run in (a, b)]
     if not np.allclose([own.score, other.score], reported, rtol=1e-6, atol=1e-6):
         return None
     return other.score - own.score, float(other.p_value), len(first.keys)
+
+
+def _moses_of(run: Seen) -> str | None:
+    """The language by whose rules a run's BLEU splits text, from the signature; None: as sacrebleu does by itself."""
+    signatures = run.evaluation.get("signatures")
+    found = _LANGUAGE.search(str(signatures.get("bleu"))) if isinstance(signatures, dict) else None
+    return found[1] if found else None
 
 
 def confusions(run: Seen) -> NDArray[np.int64] | None:

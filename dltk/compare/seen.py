@@ -236,7 +236,7 @@ def _summarised(summary: dict[str, Any]) -> dict[str, Value]:
     """Of a run without a log: what its summary says of the training and the validation."""
     metrics = summary.get("metrics")
     numbers = metrics.items() if isinstance(metrics, dict) else ()
-    kept = [(name, value) for name, value in numbers if name.startswith(("train/", "val/", "time/"))]
+    kept = [(name, value) for name, value in numbers if name.startswith(("train/", "val/", "time/", "memory/"))]
     return {name: Value(float(value), summary.get("step")) for name, value in kept if isinstance(value, int | float)}
 
 

@@ -254,11 +254,9 @@ def _applied(task: Task, data: DataModule, question: Question) -> Applied:
     return PROTOCOLS[protocol.kind](Situation(task, part, trained_at, protocol.scales))
 
 
-def final(
-    folder: RunFolder, place: Place, settings: dict[str, Any], data: DataModule, stopping: Stopping
-) -> dict[str, Any]:
+def final(folder: RunFolder, place: Place, settings: dict[str, Any], data: DataModule, stopping: Stopping) -> Evaluated:
     """What a finished training reports: what its claim is about, else the best checkpoint on the test part."""
-    return evaluate(folder, place, settings, claimed(settings), data=data, callbacks=[stopping]).answer
+    return evaluate(folder, place, settings, claimed(settings), data=data, callbacks=[stopping])
 
 
 def claimed(settings: Mapping[str, Any]) -> Question:

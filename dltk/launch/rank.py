@@ -23,7 +23,10 @@ from dltk.run.lease import taken
 from dltk.trainer.signals import Signals
 
 if TYPE_CHECKING:
+    from dltk.data.datamodule import DataModule
+    from dltk.launch.evaluation import Evaluated
     from dltk.run.folder import RunFolder
+    from dltk.run.tracking import Tracker
     from dltk.trainer.make import Place
 
 FINE = (ExitCode.DONE, ExitCode.PREEMPTED, ExitCode.INTERRUPTED)  # what a process that nothing happened to leaves with
@@ -54,8 +57,7 @@ def train(
     tracker = _tracker(folder, settings) if place.rank == 0 else None
     code, reason = ExitCode.CRASHED, "crashed"
     try:
-        listeners = [tracker.log] if tracker else []
-        _train_and_evaluate(folder, place, settings, signals, restart, listeners, callbacks, began)
+        _train_and_evaluate(folder, place, settings, signals, restart, tracker, callbacks, began)
         code, reason = ExitCode.DONE, "done"
     except Stopped as stopped:
         code, reason = stopped.exit_code, stopped.reason
@@ -71,7 +73,7 @@ def _train_and_evaluate(
     settings: dict[str, Any],
     signals: Signals,
     restart: Path | None,
-    listeners: list[Any],
+    tracker: "Tracker | None",
     callbacks: Sequence[Any],
     began: float,
 ) -> None:
@@ -87,24 +89,43 @@ def _train_and_evaluate(
     data = build_data(settings, whole_run=True)
     data.require_index(folder.index, folder.path)
     if place.rank == 0:
-        folder.keep_index(data.index, data.total_steps)
+        folder.keep_index(data.index, data.total_steps, getattr(data.part("train"), "classes", ()))
     evaluation.require_measurable(task, data, settings)
     others = [*callbacks, *build_callbacks(settings)]
     phases.begin("rendezvous")
+    listeners = [tracker.log] if tracker else []
     trainer = make_trainer(settings, data, folder, place, signals, listeners, others)
     trainer.fit(task, datamodule=data, ckpt_path=restart, weights_only=True)
-    values = evaluation.final(folder, place, settings, data, Stopping(signals, folder))
+    found = evaluation.final(folder, place, settings, data, Stopping(signals, folder))
     if place.rank == 0:
         folder.require_lease()
-        evaluation.write_summary(folder, task, values, index=data.index, seconds=time.monotonic() - began)
+        evaluation.write_summary(folder, task, found.answer, index=data.index, seconds=time.monotonic() - began)
+    if tracker is not None and tracker.mode != "disabled":
+        _show(folder, settings, data, found, tracker)
 
 
-def _tracker(folder: "RunFolder", settings: dict[str, Any]) -> Any:
-    from dltk.run.tracking import Tracker
+def _show(
+    folder: "RunFolder", settings: dict[str, Any], data: "DataModule", found: "Evaluated", tracker: "Tracker"
+) -> None:
+    """Give W&B what its pages show at the end; whatever fails here is no reason for a training to fail."""
+    try:
+        from dltk.launch import showing
+
+        step = int(found.answer["checkpoint"])
+        files = folder.checkpoints.path / f"step-{step:08d}" if settings["log"].get("checkpoint") else None
+        tracker.show(step, showing.things(folder, data, found), showing.summary(folder, found.answer), files)
+    except Exception as error:
+        say(f"W&B: predictions and pictures are left out ({type(error).__name__}: {error}).")
+
+
+def _tracker(folder: "RunFolder", settings: dict[str, Any]) -> "Tracker":
+    from dltk.run.tracking import Tracker, facts
 
     log = settings["log"]
     more = {key: log[key] for key in ("entity", "group", "tags")}
-    tracker = Tracker(folder, log["wandb"], log["project"], config=settings, warn=say, **more)
+    tracker = Tracker(
+        folder, log["wandb"], log["project"], config={**settings, "run_on": facts(folder)}, warn=say, **more
+    )
     if log["wandb"] != "disabled":
         say(tracker.note)
     return tracker

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from lightning import Callback, Trainer
 
+from dltk.bleu import bleu_by_length, moses_tokenised
 from dltk.errors import LaunchError
-from dltk.metrics import bleu_by_length, moses_tokenised
 from dltk.run.atomic import replace_file
 from dltk.run.protocol import GREEDY, SINGLE_CROP, TRANSLATIONS, Protocol
 from dltk.tasks.decoding import Decoding

@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,7 +32,7 @@ _DEPTH = 4  # folders below runs_dir in which runs are looked for
 class RunFolder:
     """One logical training on the disk, over any number of attempts. Make one with `create` or `open`.
 
-    Files: `run.json` (format, name, parent), `recipe.yaml`, `environment.json`, `data.json` (index, steps),
+    Files: `run.json` (format, name, parent), `recipe.yaml`, `environment.json`, `data.json` (index, steps, classes),
     `metrics.jsonl`, `summary.json`, `ledger.jsonl`, `jobs.jsonl`, `LEASE`, `STOP`, and the folders `checkpoints`,
     `predictions`, `wandb`, `jobs` (scripts and code that were submitted) and `cache` (may be deleted).
     """
@@ -197,10 +197,18 @@ class RunFolder:
         found = (read_object(self.path / "data.json") or {}).get("steps")
         return found if isinstance(found, int) else None
 
-    def keep_index(self, index: str, steps: int) -> None:
+    @property
+    def classes(self) -> list[str]:
+        """Names of the data's classes by number; none where they have none."""
+        found = (read_object(self.path / "data.json") or {}).get("classes")
+        return [str(name) for name in found] if isinstance(found, list) else []
+
+    def keep_index(self, index: str, steps: int, classes: Sequence[str] = ()) -> None:
         """Writes `data.json`, once and whenever the training has become longer; the first index stays."""
         if self.index is None or self.steps != steps:
-            replace_file(self.path / "data.json", to_json({"index": self.index or index, "steps": steps}) + "\n")
+            named = {"classes": list(classes)} if classes else {}
+            about = {"index": self.index or index, "steps": steps, **named}
+            replace_file(self.path / "data.json", to_json(about) + "\n")
 
     def summary(self) -> dict[str, Any] | None:
         """What `write_summary` wrote last, or None."""

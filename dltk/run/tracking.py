@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dltk.errors import DltkError, LaunchError
-from dltk.run.atomic import replace_file
+from dltk.run import environment
+from dltk.run.atomic import read_object, replace_file
 from dltk.run.folder import RunFolder
 
 Mode = Literal["online", "offline", "disabled"]
@@ -113,6 +114,30 @@ class Tracker:
             self._queue.put_nowait({"do": "log", "values": {"step": step, **metrics}})
         except queue.Full:
             self._say("W&B takes no more metrics; they stand in metrics.jsonl only.")
+
+    def show(
+        self,
+        step: int,
+        things: Sequence[dict[str, Any]],
+        summary: dict[str, Any] | None = None,
+        files: Path | None = None,
+    ) -> None:
+        """Hands over what W&B shows in its own types; returns at once.
+
+        Args:
+            step: of the weights that it is of.
+            things: each with `name` and `kind`: `table` (columns, rows; a cell may be {"png": …}), `images` (each with
+                png and caption) or `confusion` (classes, counts by right and chosen class, title); png in base64.
+            summary: numbers and words that stand beside the run.
+            files: a folder that becomes an artifact of the kind `model`.
+        """
+        if self.mode == "disabled" or self._closed:
+            return
+        about = {"summary": summary or {}, "files": None if files is None else str(files.absolute())}
+        try:
+            self._queue.put_nowait({"do": "show", "step": step, "things": list(things), **about})
+        except queue.Full:
+            self._say("W&B takes no more; the run folder has all of it.")
 
     def finish(self, exit_code: int = 0, timeout: float = 30.0) -> bool:
         """Ends the W&B run, waiting at most `timeout` seconds (and a little) for what is left to be sent.
@@ -221,6 +246,23 @@ class Tracker:
             self.warnings.append(line)
             if self._warn:
                 self._warn(line)
+
+
+def facts(run: RunFolder) -> dict[str, Any]:
+    """Of which commit a run is and on what it runs: what W&B's page needs, and nothing of the machine's own."""
+    paths = environment.files(run.path)
+    known = (read_object(paths[-1]) if paths else None) or {}
+    attempts = run.ledger.attempts()
+    now = attempts[-1] if attempts else {}
+    git = known.get("git")
+    commits = {
+        name: {key: said.get(key) for key in ("commit", "dirty")}
+        for name, said in (git.items() if isinstance(git, dict) else ())
+        if isinstance(said, dict)
+    }
+    devices = [str(one.get("name")) for one in known.get("devices") or [] if isinstance(one, dict)]
+    topology = {key: now.get(key) for key in ("world_size", "nodes", "accelerator")}
+    return {"git": commits, "topology": {**topology, "devices": devices}, "parent": run.about.get("parent")}
 
 
 def _start(log: Path) -> "subprocess.Popen[bytes]":

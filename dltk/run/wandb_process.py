@@ -1,10 +1,12 @@
 """The program in which W&B lives, started by `tracking.py` and standing on its own.
 
-Reads one JSON object a line from its input (init, log, finish) and answers each. Everything that W&B itself prints goes
-to the log. When the input ends without a finish, the training has died: the run is ended as crashed. Whatever hangs,
-this process ends.
+Reads one JSON object a line from its input (init, log, show, finish) and answers each. Everything that W&B itself
+prints goes to the log. When the input ends without a finish, the training has died: the run is ended as crashed.
+Whatever hangs, this process ends.
 """
 
+import base64
+import io
 import json
 import os
 import signal
@@ -57,6 +59,19 @@ class Conversation:
         """Logs one object of metrics."""
         self.run.log(request["values"])
 
+    def show(self, request: dict[str, Any]) -> None:
+        """Logs tables, pictures and charts, what stands beside the run, and files as an artifact."""
+        import wandb
+
+        made = {thing["name"]: _made(thing) for thing in request["things"]}
+        if made:
+            self.run.log({"step": request["step"], **made})
+        self.run.summary.update(request["summary"])
+        if request["files"] is not None:
+            artifact = wandb.Artifact(f"run-{self.run.id}", type="model", metadata={"step": request["step"]})
+            artifact.add_dir(request["files"])
+            self.run.log_artifact(artifact)
+
     def finish(self, request: dict[str, Any]) -> None:
         """Ends the run; its time limit is the training's, plus what a late answer needs."""
         import wandb
@@ -64,6 +79,38 @@ class Conversation:
         _leave_after(request["timeout"] + 5.0)
         self.run.finish(exit_code=request["exit_code"])
         wandb.teardown()  # waits for the service, which writes the last lines only when it ends
+
+
+def _made(thing: dict[str, Any]) -> Any:
+    """A thing in W&B's own type."""
+    import wandb
+
+    if thing["kind"] == "images":
+        return [_image(one["png"], one["caption"]) for one in thing["images"]]
+    if thing["kind"] == "table":
+        rows = [[_image(cell["png"]) if isinstance(cell, dict) else cell for cell in row] for row in thing["rows"]]
+        return wandb.Table(columns=thing["columns"], data=rows)
+    assert thing["kind"] == "confusion", thing["kind"]
+    names = thing["classes"]
+    rows = [
+        [names[right], names[chosen], count]
+        for right, row in enumerate(thing["counts"])
+        for chosen, count in enumerate(row)
+    ]
+    columns: list[Any] = ["Actual", "Predicted", "nPredictions"]
+    return wandb.plot_table(
+        vega_spec_name="wandb/confusion_matrix/v1",
+        data_table=wandb.Table(columns=columns, data=rows),
+        fields={column: column for column in columns},
+        string_fields={"title": thing["title"]},
+    )
+
+
+def _image(png: str, caption: str | None = None) -> Any:
+    import wandb
+    from PIL import Image
+
+    return wandb.Image(Image.open(io.BytesIO(base64.b64decode(png))), caption=caption)
 
 
 def main() -> None:

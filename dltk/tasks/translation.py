@@ -13,11 +13,11 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dltk.bleu import translation_scores
 from dltk.data.loader import BatchInfo
 from dltk.data.vocabulary import Vocabulary, from_plain
 from dltk.errors import DataError, LaunchError
 from dltk.layers import split_softmax, tokens
-from dltk.metrics import translation_scores
 from dltk.tasks.candidates import Candidates, translate_among
 from dltk.tasks.decoding import Decoding, Hypothesis, score, translate
 from dltk.tasks.task import Batch, Procedure, Task, mixed_seed

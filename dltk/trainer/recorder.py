@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dltk.data.loader import Damage, Digest
 from dltk.run.folder import RunFolder
+from dltk.run.host import resident_memory
 from dltk.tasks.task import Task
 from dltk.trainer.stopwatch import Stopwatch
 from dltk.trainer.utilisation import Utilisation
@@ -212,6 +213,7 @@ class Recorder(Callback):
         if share is not None:
             metrics["time/mfu"] = share
         metrics |= {f"time/{part}": spent / seconds for part, spent in parts.items()}
+        metrics |= _memory(task.device)
         metrics["data/digest"] = self.digest.agreed(trainer.world_size)
         self.damage.agree(trainer.world_size)
         if self.damage.reasons:
@@ -262,6 +264,15 @@ class Recorder(Callback):
     def _restart_clock(self) -> None:
         self.stopwatch.read()
         self._line_at = time.perf_counter()
+
+
+def _memory(device: torch.device) -> dict[str, float]:
+    """What this process holds of the machine's memory, and at most of its device's since the last line, in MB."""
+    found = {"memory/process_mb": round(resident_memory() / 1e6, 1)}
+    if device.type == "cuda":
+        found["memory/device_mb"] = round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
+        torch.cuda.reset_peak_memory_stats(device)
+    return found
 
 
 def _finite(parameters: list[Tensor]) -> bool:

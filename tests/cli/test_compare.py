@@ -179,3 +179,31 @@ def test_translations_are_tested_by_sacrebleus_own(dltk: Command, tmp_path: Path
     assert found["lr=1"]["samples"]["p"] < 0.01 < 0.05 < found["lr=3"]["samples"]["p"]
     assert found["lr=1"]["samples"]["test"] == "sacreBLEU's paired bootstrap of good and bad"
     assert found["lr=1"]["count"] == 80
+
+
+def test_the_papers_bleu_is_tested_on_moses_tokens(dltk: Command, tmp_path: Path) -> None:
+    from dltk.bleu import translation_scores
+
+    generator = np.random.default_rng(1)
+    references = [" ".join(generator.choice(list("abcdefgh"), 12)) + ", n'est-ce pas?" for _ in range(80)]
+    for name, share, language in (("bad", 0.5, "fr"), ("good", 0.1, "fr"), ("other", 0.1, None)):
+        said = [" ".join("x" if generator.random() < share else word for word in text.split()) for text in references]
+        scores, signatures = translation_scores(said, references, language)
+        run = made(tmp_path, f"small/{name}", {"optimizer.lr": share, "data.name": name},
+                   metrics={"test/bleu": scores["bleu"]})  # fmt: skip
+        rows = zip(references, said, strict=True)
+        run.predictions_path("test", "multibleu_tok").write_text(
+            "".join(
+                json.dumps({"key": f"{at:03}", "hypothesis": made, "reference": right, "exact": made == right}) + "\n"
+                for at, (right, made) in enumerate(rows)
+            )
+        )
+        summary = run.summary() or {}
+        summary["evaluation"] |= {"protocol": "multibleu_tok", "signatures": signatures}
+        run.write_summary(summary)
+    answer = dltk("compare", tmp_path, "--baseline", "good", "--json").json
+    found = {one["group"]: one for one in answer["differences"]}
+    (bad,) = [one for name, one in found.items() if "bad" in name]
+    assert (bad["verdict"], bad["count"]) == ("worse", 80)
+    (other,) = [one for name, one in found.items() if "other" in name]
+    assert other["samples"] is None  # sacrebleu's own BLEU is another measure

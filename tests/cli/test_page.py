@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dltk.cli import page
+from dltk.cli import confusion, page
+from dltk.compare.seen import see
 from tests.cli.conftest import Command
 from tests.compare.generated import attempt, lines, made
 
@@ -164,3 +165,21 @@ def test_a_browser_opens_it_at_both_widths_without_a_word_or_a_request(written: 
     # And where something is wrong, the browser says it.
     (folder / "wrong.html").write_text("<script>nowhere()</script>")
     assert "nowhere is not defined" in browsed(folder, "wrong.html")[1][0]
+
+
+def test_the_confusion_matrix_names_the_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[list[str]] = []
+    real = confusion.draw_confusions
+
+    def draw(matrix: Any, names: list[str], *more: Any) -> Any:
+        shown.append(list(names))
+        return real(matrix, names, *more)
+
+    monkeypatch.setattr(confusion, "draw_confusions", draw)
+    run = made(tmp_path / "runs", wrong=[True, False, False, True])
+    assert page._confusions(see(run)) is not None
+    run.keep_index("a", 400, ["cat", "dog", "cow"])
+    assert page._confusions(see(run)) is not None
+    run.keep_index("a", 500, ["cat", "dog"])  # of other data than the scores are
+    assert page._confusions(see(run)) is not None
+    assert shown == [["0", "1", "2"], ["cat", "dog", "cow"], ["0", "1", "2"]]

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from dltk import recipe
 from dltk.assemble import build_data, build_task, load
+from dltk.bleu import translation_scores
 from dltk.cli import lines, scores
-from dltk.cli.alignment import Aligned, draw_alignment
+from dltk.cli.alignment import draw_alignment
+from dltk.launch.aligned import Aligned
 from dltk.launch.evaluation import restored
 from dltk.layers import tokens
-from dltk.metrics import translation_scores
 from dltk.run.folder import RunFolder
 from dltk.tasks.decoding import Decoding
 from dltk.tasks.translation import Translation

@@ -34,6 +34,7 @@ from dltk.compare.curves import aligned
 from dltk.compare.samples import confusions, sentences
 from dltk.compare.seen import AXES, Seen
 from dltk.run.atomic import read_object
+from dltk.run.folder import RunFolder
 
 RUN_LINES = 40  # runs whose own curves are drawn; of more the groups' means
 POINTS = 8000  # of one metric's curves over all runs
@@ -171,8 +172,8 @@ def _curves(found: Comparison, runs: Sequence[Seen]) -> dict[str, Any]:
 
 
 def _in_order(charts: dict[str, Any]) -> dict[str, Any]:
-    """What was validated first, then the training, then where the time went."""
-    order = ("val/", "train/", "time/")
+    """What was validated first, then the training, then where time and memory went, throughput before its parts."""
+    order = ("val/", "train/", "time/samples_per_second", "time/mfu", "memory/", "time/")
     rank = {name: next((at for at, begin in enumerate(order) if name.startswith(begin)), len(order)) for name in charts}
     return dict(sorted(charts.items(), key=lambda item: rank[item[0]]))
 
@@ -219,7 +220,8 @@ def _confusions(run: Seen) -> str | None:
         return None
     from dltk.cli.confusion import confused, draw_confusions
 
-    names = [str(number) for number in range(len(matrix))]
+    known = [terminal.plain(name) for name in RunFolder(run.path).classes]
+    names = known if len(known) == len(matrix) else [str(number) for number in range(len(matrix))]
     how = f"{run.evaluation.get('split')}, {run.evaluation.get('protocol')}"
     file = io.BytesIO()
     draw_confusions(matrix, names, confused(matrix), f"{run.name}, {how}").savefig(file, format="png", dpi=85)

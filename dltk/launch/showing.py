@@ -1,0 +1,183 @@
+"""What a finished run shows in W&B: predictions, confusions, translations, alignments, filters.
+
+Few and small, so that it costs seconds: some dozens of rows, pictures of at most 128 pixels. `dltk draw`, `evaluate
+--report` and `compare --html` show more.
+"""
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from dltk.compare.claims import claim_of
+from dltk.data.datamodule import DataModule
+from dltk.data.dataset import keys_of
+from dltk.launch.aligned import align
+from dltk.launch.evaluation import Evaluated
+from dltk.run.claim import verdict
+from dltk.run.folder import RunFolder
+from dltk.tasks.classification import Classification
+from dltk.tasks.decoding import Attentive
+from dltk.tasks.translation import Translation
+
+# Shapes: n samples, k classes; c channels, h rows, w columns; s source tokens, t tokens of the translation.
+
+WRONG, RIGHT = 24, 12  # predictions in the table: the worst mistakes, and the first that are right
+CLASSES = 40  # of a confusion matrix at most
+SENTENCES, ALIGNMENTS = 40, 4
+FILTERS = 256
+SIDE = 128  # pixels of a picture at most
+LEAST = 64  # … and at least: smaller ones are enlarged, their pixels kept sharp
+SQUARE = 12  # pixels of one weight of an alignment
+
+Thing = dict[str, Any]
+
+
+def things(folder: RunFolder, data: DataModule, found: Evaluated) -> list[Thing]:
+    """What a run's last evaluation shows, as `Tracker.show` takes it.
+
+    Args:
+        folder: the run.
+        data: its data.
+        found: the evaluation, of all processes.
+    """
+    task, split = found.task, str(found.answer["split"])
+    part = data.part(split)
+    shown: list[Thing] = []
+    if isinstance(task, Classification) and found.samples["scores"].ndim == 2:
+        shown += _classified(found.samples, part, split, str(found.answer["protocol"]))
+    if isinstance(task, Translation):
+        shown += _translated(folder, task, found.samples, part, split)
+    filters = first_filters(task.model)
+    if filters is not None:
+        caption = f"the first layer's filters, {filters.shape[0]} of {filters.shape[2]} × {filters.shape[3]}"
+        shown.append({"name": "filters", "kind": "images", "images": [_picture(_sheet(filters), caption)]})
+    return shown
+
+
+def summary(folder: RunFolder, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands beside a finished run: what its evaluation measured, and what its claim says to it alone."""
+    claim, metrics = claim_of(folder), answer["metrics"]
+    told = {**metrics, "evaluation/step": answer["checkpoint"], "evaluation/samples": answer["samples"]}
+    if claim is not None and isinstance(metrics.get(claim.metric), int | float):
+        told["claim"] = verdict([metrics[claim.metric]], claim).line
+    return told
+
+
+# Classes ------------------------------------------------------------------------------------------------------------
+
+
+def _classified(samples: Mapping[str, NDArray[Any]], part: Any, split: str, protocol: str) -> list[Thing]:
+    keys, targets = samples["keys"], samples["targets"]  # (n,)
+    shares = torch.from_numpy(samples["scores"]).double().softmax(1).numpy()  # (n, k)
+    chosen, every = shares.argmax(1), np.arange(len(targets))
+    k = shares.shape[1]
+    known = [str(name) for name in getattr(part, "classes", ())]
+    names = known if len(known) == k else [str(number) for number in range(k)]
+    order = np.argsort(shares[every, targets], kind="stable")  # the least share of the right class first
+    wrong, right = (order[(chosen[order] == targets[order]) == same] for same in (False, True))
+    numbers = {key: number for number, key in enumerate(keys_of(part, split))}
+    rows = []
+    for at in (*wrong[:WRONG].tolist(), *right[:RIGHT].tolist()):
+        image = part[numbers[str(keys[at])]].get("image")
+        picture = [{"png": _png(image)}] if image is not None and np.ndim(image) == 3 else [None]
+        said = [names[chosen[at]], round(float(shares[at, chosen[at]]), 4), names[targets[at]]]
+        rows.append([str(keys[at]), *picture, *said, round(float(shares[at, targets[at]]), 4)])
+    columns = ["key", "picture", "said", "probability", "right", "probability of the right one"]
+    shown: list[Thing] = [{"name": "predictions", "kind": "table", "columns": columns, "rows": rows}]
+    if k <= CLASSES:
+        counts = np.zeros((k, k), np.int64)
+        np.add.at(counts, (targets, chosen), 1)
+        about = {"classes": names, "counts": counts.tolist(), "title": f"{split}, {protocol}"}
+        shown.append({"name": "confusion", "kind": "confusion", **about})
+    return shown
+
+
+# Translations -------------------------------------------------------------------------------------------------------
+
+
+def _translated(
+    folder: RunFolder, task: Translation, samples: Mapping[str, NDArray[Any]], part: Any, split: str
+) -> list[Thing]:
+    vocabulary, _ = task.required_vocabularies()
+    numbers = {key: number for number, key in enumerate(keys_of(part, split))}
+
+    def source(key: str) -> str:
+        return vocabulary.decode([int(token) for token in part[numbers[key]]["source"]])
+
+    keys, exact = [str(key) for key in samples["keys"]], samples["exact"]
+    order = np.argsort(exact, kind="stable")[:SENTENCES].tolist()  # those that differ first
+    rows = [
+        [keys[at], source(keys[at]), str(samples["references"][at]), str(samples["hypotheses"][at]), bool(exact[at])]
+        for at in order
+    ]
+    columns = ["key", "source", "reference", "translation", "exact"]
+    shown: list[Thing] = [{"name": "translations", "kind": "table", "columns": columns, "rows": rows}]
+    if isinstance(task.model, Attentive):
+        images = [_alignment(folder, task, row[1]) for row in rows[:ALIGNMENTS] if row[1].strip()]
+        shown.append({"name": "alignments", "kind": "images", "images": images})
+    return shown
+
+
+def _alignment(folder: RunFolder, task: Translation, sentence: str) -> Thing:
+    """A row for each token of the translation, a column for each of the source; white where a weight is 1."""
+    found = align(folder, task, sentence, 1)
+    grey = (255 * found.weights.clip(0, 1)).astype(np.uint8)  # (t, s)
+    image = Image.fromarray(grey).resize((SQUARE * grey.shape[1], SQUARE * grey.shape[0]), Image.Resampling.NEAREST)
+    caption = f"across: {' '.join(found.source)} | down: {' '.join(found.target)}"
+    return {"png": _encoded(image), "caption": caption}
+
+
+# Pictures -----------------------------------------------------------------------------------------------------------
+
+
+def first_filters(model: nn.Module) -> torch.Tensor | None:
+    """The weights (n, c, h, w) of the first convolution, where it looks at grey or coloured pixels; else None."""
+    layer = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if layer is None or layer.in_channels not in (1, 3) or layer.kernel_size == (1, 1):
+        return None
+    return layer.weight.detach().float().cpu()[:FILTERS]
+
+
+def _sheet(filters: torch.Tensor) -> torch.Tensor:
+    """Filters side by side (3, h, w), each on its own scale."""
+    from torchvision.utils import make_grid  # type: ignore[import-untyped]  # 1 s to import
+
+    across = max(1, round(len(filters) ** 0.5))
+    factor = max(1, 32 // filters.shape[-1])
+    large = filters.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    sheet: torch.Tensor = make_grid(large, nrow=across, normalize=True, scale_each=True, padding=2)
+    return sheet
+
+
+def _picture(image: Any, caption: str) -> Thing:
+    return {"png": _png(image, None), "caption": caption}
+
+
+def _png(image: Any, most: int | None = SIDE) -> str:
+    """An image (c, h, w), bytes or any numbers, as a small PNG in base64."""
+    pixels = np.moveaxis(np.asarray(image), 0, 2)  # (h, w, c)
+    pixels = pixels if pixels.shape[2] == 3 else pixels[..., :1]
+    if pixels.dtype != np.uint8:
+        span = float(pixels.max() - pixels.min()) or 1.0
+        pixels = (255 * (pixels - pixels.min()) / span).astype(np.uint8)
+    picture = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
+    if most is not None:
+        factor = LEAST // max(picture.size)
+        if factor > 1:
+            size = factor * picture.width, factor * picture.height
+            picture = picture.resize(size, Image.Resampling.NEAREST)
+        picture.thumbnail((most, most))
+    return _encoded(picture)
+
+
+def _encoded(picture: Image.Image) -> str:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,118 @@
+"""What a finished run shows in W&B, read back from the files that W&B wrote."""
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import dltk
+from dltk import recipe
+from dltk.assemble import build_data, build_task
+from dltk.launch import showing
+from dltk.launch.evaluation import Question, evaluate
+from dltk.run.folder import RunFolder
+from dltk.run.protocol import GREEDY
+from dltk.run.wandb_files import records, segments
+from dltk.tasks.translation import Translation
+from dltk.trainer.make import Place
+
+
+def merged(items: Any) -> dict[str, Any]:
+    return {(".".join(item.nested_key) or item.key): json.loads(item.value_json) for item in items}
+
+
+@pytest.mark.cluster
+def test_a_classifier_shows_its_predictions_in_wandbs_own_types(tmp_path: Path) -> None:
+    settings = ("train.epochs=null", "train.steps=10", "train.validate_every=10", "launch.threads=1", "run=first")
+    run = dltk.train("lenet5_digits", *settings, "log.wandb=offline", "log.checkpoint=true", f"runs_dir={tmp_path}")
+    (segment,) = segments(run.path / "wandb")
+    told = list(records(segment.file))
+    config = merged(next(record.run for record in told if record.WhichOneof("record_type") == "run").config.update)
+    assert config["run_on"]["topology"] == {"world_size": 1, "nodes": None, "accelerator": "cpu", "devices": []}
+    assert config["claim"]["metric"] == "test/top1_error"
+    history = [merged(record.history.item) for record in told if record.WhichOneof("record_type") == "history"]
+    last = history[-1]
+    assert last["step"] == 10
+    files = segment.file.parent / "files"
+    table = json.loads((files / last["predictions.path"]).read_text())
+    assert table["columns"][:3] == ["key", "picture", "said"]
+    assert len(table["data"]) == showing.WRONG + showing.RIGHT
+    confusion = json.loads((files / last["confusion_table.path"]).read_text())
+    summary: dict[str, Any] = {}
+    for record in told:
+        summary |= merged(record.summary.update)
+    evaluation = (run.summary() or {})["evaluation"]
+    wrong = sum(count for right, chosen, count in confusion["data"] if right != chosen)
+    assert sum(row[2] for row in confusion["data"]) == evaluation["samples"]
+    assert 100 * wrong / evaluation["samples"] == pytest.approx(evaluation["metrics"]["test/top1_error"])
+    assert summary["test/top1_error"] == pytest.approx(evaluation["metrics"]["test/top1_error"])
+    assert summary["claim"].startswith("UNTESTED: test/top1_error ")
+    (name,) = last["filters.filenames"]
+    assert Image.open(files / name).size == (last["filters.width"], last["filters.height"])
+    (model,) = (record.artifact for record in told if record.artifact.type == "model")
+    assert {entry.path for entry in model.manifest.contents} == {"manifest.json", "state.pt"}
+
+
+def test_a_translator_shows_sentences_and_where_it_looked(tmp_path: Path) -> None:
+    sizes = ("model.hidden_size=12", "model.embedding_size=8", "data.pairs=300")
+    wanted = recipe.load("rnnsearch_number_names", *sizes)
+    run = RunFolder.create(tmp_path, "small", wanted.settings, run="a", text=recipe.freeze(wanted))
+    task, data = build_task(wanted.settings), build_data(wanted.settings)
+    assert isinstance(task, Translation)
+    task.require(data.part("train"))
+    vocabularies = [one.to_plain() for one in task.required_vocabularies()]
+    run.checkpoints.write(0, {"state_dict": task.state_dict(), "vocabularies": vocabularies})
+    question = Question("test", "last", GREEDY)
+    found = evaluate(run, Place(0, 1, "cpu"), wanted.settings, question, data=data)
+    table, alignments = showing.things(run, data, found)
+    assert table["columns"] == ["key", "source", "reference", "translation", "exact"]
+    assert 0 < len(table["rows"]) <= showing.SENTENCES
+    kept = dict(zip(found.samples["keys"], found.samples["references"], strict=True))
+    for key, source, reference, *_ in table["rows"]:
+        assert reference == kept[key]
+        assert source
+        assert source != reference
+    assert len(alignments["images"]) == showing.ALIGNMENTS
+    (first, *_) = alignments["images"]
+    width, height = opened(first["png"]).size
+    across, _, down = first["caption"].partition(" | down: ")
+    assert width == showing.SQUARE * len(across.removeprefix("across: ").split())
+    assert height == showing.SQUARE * len(down.split())
+
+
+def opened(png: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(png)))
+
+
+def test_filters_are_those_of_a_layer_that_looks_at_pixels() -> None:
+    grey, features = nn.Conv2d(1, 6, 5), nn.Conv2d(8, 6, 5)
+    found = showing.first_filters(nn.Sequential(grey, features))
+    assert found is not None
+    assert torch.equal(found, grey.weight)
+    assert showing.first_filters(nn.Sequential(features)) is None
+    assert showing.first_filters(nn.Sequential(nn.Linear(4, 4))) is None
+    many = showing.first_filters(nn.Conv2d(3, 500, 3))
+    assert many is not None
+    assert len(many) == showing.FILTERS
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((1, 8, 8), (64, 64)), ((3, 28, 28), (56, 56)), ((3, 300, 200), (85, 128)), ((5, 70, 70), (70, 70))],
+)
+def test_pictures_are_small_and_sharp(shape: tuple[int, ...], size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    picture = opened(showing._png(image))
+    assert picture.size == size
+    if size[0] > shape[2]:
+        factor = size[0] // shape[2]
+        assert np.asarray(picture)[::factor, ::factor].reshape(-1).tolist() == (
+            np.moveaxis(image, 0, 2).reshape(-1).tolist()
+        )
