@@ -1,8 +1,9 @@
 """How many steps it saves to read the sentence backwards: both recipes of number names, three seeds each.
 
 Sutskever, Vinyals and Le (2014, section 3.3) found that it helps much, and that beginnings of sentences are translated
-better. Both recipes have the same network, rate and batches; the rate falls after the aim is reached. What is compared
-is the first validation with the aim's share of the held-out numbers exactly right.
+better. Both recipes have the same network, rate and batches; here 384 cells instead of 256, of which the wider network
+makes the better use, and one rate all the time. What is compared is the first validation with the aim's share of the
+held-out numbers exactly right.
 """
 
 import os
@@ -19,6 +20,9 @@ from dltk.run.folder import RunFolder
 pytestmark = [pytest.mark.long, pytest.mark.timeout(7200)]
 
 BACKWARDS, FORWARDS = "seq2seq_number_names", "seq2seq_number_names_forward"
+STEPS = {BACKWARDS: 600, FORWARDS: 1000}
+WIDE = ["model.hidden_size=384", "model.first_weights=0.051", "optimizer.lr=0.003"]
+WIDE += ["schedule={name: constant, warmup: 20}", "train.validate_every=50"]
 SEEDS = 3
 AIM = 99.0  # per cent of the validation's numbers
 SHARE = 0.5  # of the steps that reading forwards takes
@@ -32,8 +36,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def steps_to_the_aim(name: str, runs: Path) -> list[float]:
     """Of each seed; infinite where it never came there."""
-    place = [f"runs_dir={runs}", "log.wandb=disabled", "launch.threads=1"]
-    subprocess.run([sys.executable, "-m", "dltk", "train", name, "--seeds", str(SEEDS), *place], check=True)
+    how = [*WIDE, f"train.steps={STEPS[name]}", f"runs_dir={runs}", "log.wandb=disabled", "launch.threads=1"]
+    subprocess.run([sys.executable, "-m", "dltk", "train", name, "--seeds", str(SEEDS), *how], check=True)
     found = []
     for seed in range(SEEDS):
         lines = RunFolder.open(runs / name / f"seed-{seed}").metrics.read()
