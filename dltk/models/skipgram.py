@@ -16,7 +16,7 @@ of which then weighs as many as were to be drawn, divided by those that there ar
 """
 
 # Shapes: m words in their order, p pairs, k negatives of a pair, s negatives of a batch, v words of the vocabulary,
-# d numbers of a vector, l turns to the deepest word, b words.
+# d numbers of a vector, l turns to the deepest word, b texts of t words.
 
 import heapq
 from collections.abc import Mapping
@@ -79,13 +79,13 @@ class SkipGram(nn.Module):
         self._ways = None
 
     def forward(self, words: Tensor) -> Tensor:
-        """Words (b,) to log P of every word beside each (b, v); with negative samples as a softmax of all products."""
-        vectors = self.embedding(words)  # (b, d)
+        """Words (b, t) to log P of every word beside each (b, t, v); of negative samples a softmax of products."""
+        every = torch.arange(self.output.num_embeddings, device=words.device)
+        scores = self.embedding(words) @ self.output(every).T  # (b, t, v), or of the nodes
         if not self.hierarchical:
-            return F.log_softmax(vectors @ self.output.weight.T, dim=1)
+            return scores.log_softmax(-1)
         nodes, turns = self.ways()
-        scores = vectors @ self.output.weight.T  # (b, v - 1)
-        told = torch.where(turns != 0, F.logsigmoid(turns * scores[:, nodes]), 0.0).sum(2)  # (b, v)
+        told = torch.where(turns != 0, F.logsigmoid(turns * scores[..., nodes]), 0.0).sum(-1)  # (b, t, v)
         return torch.where(self.counts > 0, told, -torch.inf)
 
     def losses(self, words: Tensor, at: Tensor, beside: Tensor, reach: int, negatives: Tensor | None) -> Tensor:

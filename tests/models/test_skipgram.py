@@ -112,7 +112,7 @@ def test_a_tree_s_leaves_sum_to_one_and_frequent_words_are_near_its_root():
     with pytest.raises(RuntimeError, match="take_counts"):
         model.ways()
     model.take_counts(counts)
-    log_p = model(torch.tensor([4, 20]))
+    log_p = model(torch.tensor([[4, 20]]))[0]
     torch.testing.assert_close(log_p.exp().sum(1), torch.ones(2, dtype=torch.float64), rtol=0, atol=1e-12)
     assert (log_p[:, :4] == -torch.inf).all()
     words, at = torch.tensor([4, 20, 9]), torch.tensor([0, 1])
