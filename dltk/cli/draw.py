@@ -78,6 +78,9 @@ def draw(
         max=2**32 - 1,
         help="For words and sentences: begin t-SNE from points drawn by it; default: from PCA.",
     ),
+    exact: bool = typer.Option(
+        False, "--exact", help="For words and sentences: t-SNE of all pairs, as published; some seconds for a thousand."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON: what was drawn."),
 ) -> None:
     """Draw what a run has learnt."""
@@ -91,9 +94,9 @@ def draw(
         elif what == "alignment":
             sheet, drawn = _alignment(folder, " ".join(given), checkpoint, beam)
         elif what == "words":
-            sheet, drawn = _words(folder, checkpoint, side, given, count or WORDS, seed)
+            sheet, drawn = _words(folder, checkpoint, side, given, count or WORDS, seed, exact)
         elif what == "sentences":
-            sheet, drawn = _sentences(folder, checkpoint, Path(given[0]), seed)
+            sheet, drawn = _sentences(folder, checkpoint, Path(given[0]), seed, exact)
         elif what == "gradient_flow":
             sheet, drawn = _gradient_flow([folder, *(find_run(other) for other in given)], checkpoint)
         elif what == "filters":
@@ -217,22 +220,25 @@ def _words(
     given: list[str],
     count: int,
     seed: int | None,
+    exact: bool,
 ) -> tuple["Figure", dict[str, Any]]:
     from dltk.assemble import load
     from dltk.cli.embeddings import Embeddings
     from dltk.cli.vectors import draw_plane, plane_of, words_of
 
     table = Embeddings.of(folder, load(folder, checkpoint), side)
-    plane = plane_of(*words_of(table, given, count), seed)
+    plane = plane_of(*words_of(table, given, count), seed, exact=exact)
     sheet, labelled = draw_plane(plane, f"{folder.name}: words" + (f" of the {table.side}" if table.side else ""))
     return sheet, {"side": table.side, "labelled": labelled, **plane.plain()}
 
 
-def _sentences(folder: "RunFolder", checkpoint: str, file: Path, seed: int | None) -> tuple["Figure", dict[str, Any]]:
+def _sentences(
+    folder: "RunFolder", checkpoint: str, file: Path, seed: int | None, exact: bool
+) -> tuple["Figure", dict[str, Any]]:
     from dltk.assemble import load
     from dltk.cli.vectors import draw_plane, plane_of, sentences_of
 
-    plane = plane_of(*sentences_of(folder, load(folder, checkpoint), file), seed)
+    plane = plane_of(*sentences_of(folder, load(folder, checkpoint), file), seed, exact=exact)
     sheet, labelled = draw_plane(plane, f"{folder.name}: {file.name}")
     return sheet, {"labelled": labelled, **plane.plain()}
 

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from dltk.cli.draw import figure
 from dltk.cli.embeddings import Array, Embeddings
+from dltk.cli.tsne import tsne
 from dltk.errors import DataError, LaunchError
 from dltk.launch.aligned import translator
 from dltk.layers.tokens import EOS, SPECIAL
@@ -111,21 +112,43 @@ def _require_few(n: int, what: str) -> None:
         raise LaunchError("", f"draw … {what}", f"there are {n:,}", f"Give 3 to {MOST:,}.")
 
 
-def plane_of(names: list[str], vectors: Array, seed: int | None) -> Plane:
-    """Vectors (n, m) seen by PCA and by t-SNE, which begins from PCA's plane, or from points drawn by `seed`."""
+def plane_of(names: list[str], vectors: Array, seed: int | None, *, exact: bool = False) -> Plane:
+    """Vectors (n, m) seen by PCA and by t-SNE.
+
+    Args:
+        names: of the vectors.
+        vectors: of the words or sentences.
+        seed: t-SNE begins from points drawn by it; None: from PCA's plane.
+        exact: t-SNE as published in 2008; else by scikit-learn, which looks at near pairs one by one and at far ones in
+            groups.
+    """
     from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
 
     n = len(vectors)
     with np.errstate(invalid="ignore"):  # of vectors that are all the same there are no shares
         pca = PCA(n_components=2, svd_solver="full").fit(vectors)
     perplexity = min(30.0, (n - 1) / 3)
     flat = pca.transform(vectors).astype(np.float32)  # (n, 2)
-    # It wants to begin small; where all vectors are the same there is nothing to scale.
-    first = 1e-4 * flat / max(float(flat[:, 0].std()), 1e-12) if seed is None else "random"
-    tsne = TSNE(2, perplexity=perplexity, init=first, random_state=seed).fit_transform(vectors)
+    points = (_exact if exact else _approximate)(vectors, perplexity, flat, seed)
     share, other = (float(share) for share in np.nan_to_num(pca.explained_variance_ratio_))
-    return Plane([_short(name) for name in names], flat, tsne.astype(np.float32), (share, other), perplexity)
+    return Plane([_short(name) for name in names], flat, points.astype(np.float32), (share, other), perplexity)
+
+
+def _approximate(vectors: Array, perplexity: float, flat: Array, seed: int | None) -> Any:
+    from sklearn.manifold import TSNE
+
+    first = _small(flat, 1e-4) if seed is None else "random"
+    return TSNE(2, perplexity=perplexity, init=first, random_state=seed).fit_transform(vectors)
+
+
+def _exact(vectors: Array, perplexity: float, flat: Array, seed: int | None) -> Any:
+    first = _small(flat, 1e-2) if seed is None else np.random.default_rng(seed).normal(0, 1e-2, flat.shape)
+    return tsne(vectors.astype(np.float64), perplexity, first)
+
+
+def _small(flat: Array, size: float) -> Array:
+    """A plane (n, 2) made small, as t-SNE wants to begin; where all vectors are the same there is nothing to scale."""
+    return size * flat / max(float(flat[:, 0].std()), 1e-12)
 
 
 def _short(name: str) -> str:

@@ -62,16 +62,17 @@ def skip_grams(
         kept &= drawn[:, 0::2] < keep[words]
     lines, places = kept.nonzero()
     reach = 1 + (window * drawn[:, 1::2][kept]).astype(np.int64)  # (m,)
-    pairs = []
+    at, beside = [lines[:0]], [lines[:0]]
     for step in range(1, min(window, len(lines) - 1) + 1):
         same = lines[step:] == lines[:-step]
         ahead = np.flatnonzero(same & (reach[:-step] >= step))
         back = np.flatnonzero(same & (reach[step:] >= step)) + step
-        pairs += [(ahead, ahead + step), (back, back - step)]
-    at, beside = (np.concatenate(side) for side in zip(*pairs, strict=True)) if pairs else (lines[:0], lines[:0])
-    steps = (beside - at + window).astype(np.uint64)
-    named = mix(seed, NEGATIVES, epoch, hashes[lines[at]], places[at].astype(np.uint64), steps)
-    return SkipGrams(words[kept], lines, at, beside, named)
+        at += [ahead, back]
+        beside += [ahead + step, back - step]
+    middle, other = np.concatenate(at), np.concatenate(beside)
+    steps = (other - middle + window).astype(np.uint64)
+    named = mix(seed, NEGATIVES, epoch, hashes[lines[middle]], places[middle].astype(np.uint64), steps)
+    return SkipGrams(words[kept], lines, middle, other, named)
 
 
 def keeping(counts: Numbers, threshold: float) -> Fractions:
