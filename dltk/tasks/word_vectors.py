@@ -42,6 +42,8 @@ class WordVectors(Lexical):
         procedure: optimiser, schedule, clipping, seed.
     """
 
+    same_calls = False  # a batch of single words has no pair
+
     def __init__(
         self,
         model: nn.Module,
@@ -93,7 +95,7 @@ class WordVectors(Lexical):
         measures = {"loss": loss, "weight": weight, "pair_loss": (loss.detach(), torch.tensor(len(grams.at)))}
         if not self.training:  # of each line (b,)
             of_lines = torch.from_numpy(grams.lines[grams.at]).to(lines.device)
-            measures["scores"] = loss.new_zeros(len(lines)).index_add(0, of_lines, losses.detach())
+            measures["scores"] = losses.new_zeros(len(lines)).index_add(0, of_lines, losses.detach())
         return measures
 
     def _losses(self, grams: SkipGrams, info: BatchInfo, device: torch.device) -> tuple[Tensor, Tensor]:
