@@ -71,6 +71,7 @@ TRANSLATION_METRICS = (
     *("exact_match", "bleu", "chrf"),
 )
 LANGUAGE_METRICS = ("loss", "perplexity", "bits")
+VECTOR_METRICS = ("loss", "pair_loss", "kind_error")
 KRIZHEVSKY_2012 = (
     "Krizhevsky, Sutskever, Hinton, ImageNet classification with deep convolutional neural networks, NIPS 2012"
 )
@@ -294,11 +295,27 @@ MODELS: dict[str, Architecture] = _table(
         parameters=0,
     ),
     Architecture(
+        name="nplm",
+        target="dltk.models.nplm:NPLM",
+        task="language",
+        paper="Bengio, Ducharme, Vincent, Jauvin, A neural probabilistic language model, JMLR 2003 (ref. 71)",
+        parameters=4_124_233,  # of the paper's largest net for the Brown corpus
+        settings={"vocab_size": 16_383, "direct": True},
+    ),
+    Architecture(
         name="rnnlm",
         target="dltk.models.rnnlm:RNNLM",
         task="language",
         paper="Mikolov et al., Strategies for training large scale neural network language models, ASRU 2011 (ref. 5)",
         parameters=4_060_000,
+    ),
+    Architecture(
+        name="skipgram",
+        target="dltk.models.skipgram:SkipGram",
+        task="word_vectors",
+        paper="Mikolov et al., Distributed representations of words and phrases and their compositionality, NIPS 2013 "
+        "(ref. 75)",
+        parameters=2_000_000,
     ),
 )
 
@@ -343,6 +360,13 @@ TASKS: dict[str, TaskRow] = _table(
         needs=("words", "target", "fresh"),
         gradient=False,
         metrics=LANGUAGE_METRICS,
+        scores=False,
+    ),
+    TaskRow(
+        name="word_vectors",
+        target="dltk.tasks.word_vectors:WordVectors",
+        needs=("words", "target"),
+        metrics=VECTOR_METRICS,
         scores=False,
     ),
 )
@@ -419,6 +443,12 @@ DATASETS: dict[str, DatasetRow] = _table(
         target="dltk.data.running_text:RunningText",
         provides=("words", "target", "fresh"),
         what="a text that goes on, in files train.txt, val.txt and test.txt",
+    ),
+    DatasetRow(
+        name="lines",
+        target="dltk.data.lines:Lines",
+        provides=("words", "target"),
+        what="the lines of such a text as words and phrases, for word vectors",
     ),
     DatasetRow(
         name="adding",

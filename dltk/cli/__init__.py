@@ -20,12 +20,14 @@ from dltk.cli import (
     ray_submit,
     reproduce,
     runs,
+    sample,
     show,
     submit,
     sweep,
     sync,
     train,
     validate,
+    words,
 )  # fmt: skip
 from dltk.cli.terminal import plain, silence_stdout
 from dltk.errors import DltkError, ExitCode
@@ -56,6 +58,8 @@ for group in (
     evaluate,
     predict,
     draw,
+    words,
+    sample,
     reproduce,
     runs,
     compare,

@@ -33,6 +33,7 @@ WORDS = 200
     "dltk draw warp/first warp -o warp.png\n\ndltk train rnnsearch_number_names run=first\n\n"
     "dltk draw rnnsearch_number_names/first alignment 'three hundred and twelve thousand'\n\n"
     "dltk draw rnnsearch_number_names/first words --side target\n\n"
+    "dltk draw skipgram_bible/first words --count 300 -o words.svg\n\n"
     "dltk draw seq2seq_number_names/first sentences numbers.en\n\n"
     "dltk draw lstm_adding/first gradient_flow rnn_adding/first",
 )
@@ -42,7 +43,7 @@ def draw(
         help="features: what each layer makes of IMAGE (figure 2 of the article); filters: those of the first layer; "
         "warp: how a hidden layer of two units bends the plane of its inputs (figure 1); "
         "alignment: where a translator with attention looks in SENTENCE for each word that it writes; "
-        "words: a translator's WORDs on a plane, and sentences: the lines of FILE (figure 4); "
+        "words: WORDs on a plane, as a network's vectors have them, and sentences: the lines of FILE (figure 4); "
         "gradient_flow: how far errors reach back in a recurrent network, and in those of other RUNs (figure 5)."
     ),
     given: list[str] | None = typer.Argument(
@@ -67,13 +68,18 @@ def draw(
     ),
     invert: Literal["auto", "yes", "no"] = typer.Option("auto", help="For features: swap light and dark."),
     beam: int = typer.Option(1, min=1, help="For alignment: width of the beam."),
-    side: Literal["source", "target"] = typer.Option("source", help="For words: the language."),
+    side: Literal["source", "target"] | None = typer.Option(
+        None, help="For words of a translator: the language; default source."
+    ),
     count: int | None = typer.Option(None, min=3, help=f"For words: how many of the most frequent; default {WORDS}."),
     seed: int | None = typer.Option(
         None,
         min=0,
         max=2**32 - 1,
         help="For words and sentences: begin t-SNE from points drawn by it; default: from PCA.",
+    ),
+    exact: bool = typer.Option(
+        False, "--exact", help="For words and sentences: t-SNE of all pairs, as published; some seconds for a thousand."
     ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON: what was drawn."),
 ) -> None:
@@ -88,9 +94,9 @@ def draw(
         elif what == "alignment":
             sheet, drawn = _alignment(folder, " ".join(given), checkpoint, beam)
         elif what == "words":
-            sheet, drawn = _words(folder, checkpoint, side, given, count or WORDS, seed)
+            sheet, drawn = _words(folder, checkpoint, side, given, count or WORDS, seed, exact)
         elif what == "sentences":
-            sheet, drawn = _sentences(folder, checkpoint, Path(given[0]), seed)
+            sheet, drawn = _sentences(folder, checkpoint, Path(given[0]), seed, exact)
         elif what == "gradient_flow":
             sheet, drawn = _gradient_flow([folder, *(find_run(other) for other in given)], checkpoint)
         elif what == "filters":
@@ -210,24 +216,29 @@ def _alignment(folder: "RunFolder", sentence: str, checkpoint: str, beam: int) -
 def _words(
     folder: "RunFolder",
     checkpoint: str,
-    side: Literal["source", "target"],
+    side: Literal["source", "target"] | None,
     given: list[str],
     count: int,
     seed: int | None,
+    exact: bool,
 ) -> tuple["Figure", dict[str, Any]]:
     from dltk.assemble import load
+    from dltk.cli.embeddings import Embeddings
     from dltk.cli.vectors import draw_plane, plane_of, words_of
 
-    plane = plane_of(*words_of(folder, load(folder, checkpoint), side, given, count), seed)
-    sheet, labelled = draw_plane(plane, f"{folder.name}: words of the {side}")
-    return sheet, {"side": side, "labelled": labelled, **plane.plain()}
+    table = Embeddings.of(folder, load(folder, checkpoint), side)
+    plane = plane_of(*words_of(table, given, count), seed, exact=exact)
+    sheet, labelled = draw_plane(plane, f"{folder.name}: words" + (f" of the {table.side}" if table.side else ""))
+    return sheet, {"side": table.side, "labelled": labelled, **plane.plain()}
 
 
-def _sentences(folder: "RunFolder", checkpoint: str, file: Path, seed: int | None) -> tuple["Figure", dict[str, Any]]:
+def _sentences(
+    folder: "RunFolder", checkpoint: str, file: Path, seed: int | None, exact: bool
+) -> tuple["Figure", dict[str, Any]]:
     from dltk.assemble import load
     from dltk.cli.vectors import draw_plane, plane_of, sentences_of
 
-    plane = plane_of(*sentences_of(folder, load(folder, checkpoint), file), seed)
+    plane = plane_of(*sentences_of(folder, load(folder, checkpoint), file), seed, exact=exact)
     sheet, labelled = draw_plane(plane, f"{folder.name}: {file.name}")
     return sheet, {"labelled": labelled, **plane.plain()}
 

@@ -1,4 +1,4 @@
-"""The article's figure 4: words or sentences on a plane, near each other where a translator's vectors of them are.
+"""The article's figure 4: words or sentences on a plane, near each other where a network's vectors of them are.
 
 Two views of the same vectors. PCA is the plane in which they vary most, so that distances are what they are as far as
 the plane shows them. t-SNE (van der Maaten, Hinton, JMLR 2008) keeps neighbours together, and distances between groups
@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,15 +18,14 @@ from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
 
 from dltk.cli.draw import figure
+from dltk.cli.embeddings import Array, Embeddings
+from dltk.cli.tsne import tsne
 from dltk.errors import DataError, LaunchError
 from dltk.launch.aligned import translator
-from dltk.layers.tokens import EOS, SPECIAL, UNK
+from dltk.layers.tokens import EOS, SPECIAL
 from dltk.run.folder import RunFolder
 
 # Shapes: n words or sentences, m numbers of a vector.
-
-Array = NDArray[np.float32]
-Side = Literal["source", "target"]
 
 MOST = 5000  # vectors on a plane
 CHUNK = 64  # sentences read together
@@ -62,38 +61,22 @@ class Plane:
         return {**told, "pca": self.pca.tolist(), "tsne": self.tsne.tolist()}
 
 
-def words_of(folder: RunFolder, loaded: Any, side: Side, given: Sequence[str], count: int) -> tuple[list[str], Array]:
-    """Words and their embeddings (n, m).
+def words_of(table: Embeddings, given: Sequence[str], count: int) -> tuple[list[str], Array]:
+    """Words and their vectors (n, m).
 
     Args:
-        folder: the run.
-        loaded: its task, with weights.
-        side: the language.
+        table: all that there are.
         given: which words; none: the first of the vocabulary, which are the most frequent.
         count: how many of these.
 
     Raises:
-        LaunchError: the network has no such embeddings, a word is not one token of the vocabulary, or they are too few.
+        LaunchError: a word is not one token of the vocabulary, or they are too few.
     """
-    task = translator(folder, loaded, "words")
-    vocabulary = getattr(task.required_vocabularies(), side)
-    embedding = getattr(task.model, f"{side}_embedding", None)
-    if not isinstance(embedding, torch.nn.Embedding):
-        name = folder.recipe["model"]["architecture"]
-        raise LaunchError(folder.path, "words", f"'{name}' has no layer '{side}_embedding'", "Choose another --side.")
-    numbers = list(range(len(SPECIAL), min(len(vocabulary), len(SPECIAL) + count)))
+    numbers = list(range(len(SPECIAL), min(len(table.vocabulary), len(SPECIAL) + count)))
     if given:
-        numbers = [_number(vocabulary.encode(word), word, side) for word in dict.fromkeys(given)]
+        numbers = [table.number(word) for word in dict.fromkeys(given)]
     _require_few(len(numbers), "words")
-    vectors = embedding.weight.detach().float().cpu().numpy()[numbers]
-    return [vocabulary.name(number) for number in numbers], vectors
-
-
-def _number(found: list[int], word: str, side: Side) -> int:
-    if len(found) == 1 and found != [UNK]:
-        return found[0]
-    what = f"'{word}' is {len(found)} tokens" if len(found) != 1 else f"'{word}' is not in the {side} vocabulary"
-    raise LaunchError("", "draw … words", what, "Leave it out, or choose another --side.")
+    return [table.vocabulary.name(number) for number in numbers], table.vectors[numbers]
 
 
 def sentences_of(folder: RunFolder, loaded: Any, path: Path) -> tuple[list[str], Array]:
@@ -129,21 +112,43 @@ def _require_few(n: int, what: str) -> None:
         raise LaunchError("", f"draw … {what}", f"there are {n:,}", f"Give 3 to {MOST:,}.")
 
 
-def plane_of(names: list[str], vectors: Array, seed: int | None) -> Plane:
-    """Vectors (n, m) seen by PCA and by t-SNE, which begins from PCA's plane, or from points drawn by `seed`."""
+def plane_of(names: list[str], vectors: Array, seed: int | None, *, exact: bool = False) -> Plane:
+    """Vectors (n, m) seen by PCA and by t-SNE.
+
+    Args:
+        names: of the vectors.
+        vectors: of the words or sentences.
+        seed: t-SNE begins from points drawn by it; None: from PCA's plane.
+        exact: t-SNE as published in 2008; else by scikit-learn, which looks at near pairs one by one and at far ones in
+            groups.
+    """
     from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
 
     n = len(vectors)
     with np.errstate(invalid="ignore"):  # of vectors that are all the same there are no shares
         pca = PCA(n_components=2, svd_solver="full").fit(vectors)
     perplexity = min(30.0, (n - 1) / 3)
     flat = pca.transform(vectors).astype(np.float32)  # (n, 2)
-    # It wants to begin small; where all vectors are the same there is nothing to scale.
-    first = 1e-4 * flat / max(float(flat[:, 0].std()), 1e-12) if seed is None else "random"
-    tsne = TSNE(2, perplexity=perplexity, init=first, random_state=seed).fit_transform(vectors)
+    points = (_exact if exact else _approximate)(vectors, perplexity, flat, seed)
     share, other = (float(share) for share in np.nan_to_num(pca.explained_variance_ratio_))
-    return Plane([_short(name) for name in names], flat, tsne.astype(np.float32), (share, other), perplexity)
+    return Plane([_short(name) for name in names], flat, points.astype(np.float32), (share, other), perplexity)
+
+
+def _approximate(vectors: Array, perplexity: float, flat: Array, seed: int | None) -> Any:
+    from sklearn.manifold import TSNE
+
+    first = _small(flat, 1e-4) if seed is None else "random"
+    return TSNE(2, perplexity=perplexity, init=first, random_state=seed).fit_transform(vectors)
+
+
+def _exact(vectors: Array, perplexity: float, flat: Array, seed: int | None) -> Any:
+    first = _small(flat, 1e-2) if seed is None else np.random.default_rng(seed).normal(0, 1e-2, flat.shape)
+    return tsne(vectors.astype(np.float64), perplexity, first)
+
+
+def _small(flat: Array, size: float) -> Array:
+    """A plane (n, 2) made small, as t-SNE wants to begin; where all vectors are the same there is nothing to scale."""
+    return size * flat / max(float(flat[:, 0].std()), 1e-12)
 
 
 def _short(name: str) -> str:

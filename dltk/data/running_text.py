@@ -1,6 +1,6 @@
 """Text that goes on: the next token follows from all before, as language models read it.
 
-A set is a folder with `train.txt`, `val.txt` and `test.txt` in UTF-8. A line is a sentence, and its end a token.
+Sets are those of `dltk.data.texts`. A line is a sentence, and its end a token.
 
 The training part is cut into lanes of equal length that are read beside each other: sample k of a lane is the window
 behind sample k - 1, so that a network's state after one is its state before the next (truncated back-propagation
@@ -12,7 +12,6 @@ order.
 # Shapes: b windows, t tokens of a window, n tokens of a part, w windows of a part.
 
 import functools
-import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,15 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dltk.data.dataset import fingerprint
-from dltk.data.kept import FOLDER, keep, kept_vocabulary
 from dltk.data.sentences import require_size
-from dltk.data.shards.source import hash_of
-from dltk.data.splits import SPLITS
-from dltk.data.vocabulary import Vocabulary, learn
+from dltk.data.texts import Text, contents_of
+from dltk.data.vocabulary import learn
 from dltk.errors import DataError
 from dltk.layers.tokens import EOS, PAD
-
-Tokens = NDArray[np.int32]
 
 
 class RunningText:
@@ -69,15 +64,14 @@ class RunningText:
         for key, value, least in (("lanes", lanes, 1), ("unroll", unroll, 1), ("context", context, 0)):
             if value < least:
                 raise DataError("", f"data.{key}", f"{value} is less than {least}", f"Set at least {least}.")
-        self._place = place = _place(folder, data_dir)
-        text = _read(place / f"{split}.txt")
-        train = text if split == "train" else _read(place / "train.txt")
+        text = Text(split, data_dir, folder)
+        self._place = text.place
         self.split, self.unroll, self.context = split, unroll, context
-        self.vocabulary = _vocabulary(place, train, tokens, vocab_size)
-        self.numbers = _encoded(place, text, split, self.vocabulary)  # (n,)
+        self.vocabulary = text.vocabulary(f"{tokens}-{vocab_size}", lambda lines: learn(tokens, lines, vocab_size))
+        self.numbers = text.encoded(self.vocabulary)  # (n,)
         self.lanes = lanes if split == "train" else 1
-        self._windows, self.left_out = self._cut(place / f"{split}.txt")
-        about = [hashlib.sha256(text.encode()).hexdigest(), self.vocabulary.hash]
+        self._windows, self.left_out = self._cut(text.path)
+        about = [text.sha256, self.vocabulary.hash]
         self.index_hash = fingerprint({split: [*about, *map(str, (lanes, unroll, context))]})
 
     def _cut(self, path: Path) -> tuple[int, int]:
@@ -95,9 +89,8 @@ class RunningText:
 
     @functools.cached_property
     def contents(self) -> str:
-        """sha256 of the texts of all parts: of lines "part, sha256 of its file"."""
-        hashes = (f"{part} {hash_of(self._place / f'{part}.txt')}\n" for part in SPLITS)
-        return hashlib.sha256("".join(hashes).encode()).hexdigest()
+        """sha256 of the texts of all parts."""
+        return contents_of(self._place)
 
     def __len__(self) -> int:
         return self._windows
@@ -123,52 +116,3 @@ class RunningText:
             fresh = np.ones(len(numbers), bool)
         found = {"words": words, "target": target, "fresh": fresh}
         return {name: torch.from_numpy(values.astype(np.int64)) for name, values in found.items()}
-
-
-def _place(folder: str, data_dir: str | None) -> Path:
-    if data_dir is None:
-        what = "is not set"
-        raise DataError("", "data_dir", what, f"Set data_dir=FOLDER or DLTK_DATA to where '{folder}' lies.")
-    return Path(data_dir, folder)
-
-
-def _read(path: Path) -> str:
-    """A file's text.
-
-    Raises:
-        DataError: it is missing, empty, or no UTF-8.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DataError(path, "data.folder", "is not there", "Give the folder its train, val and test.txt.") from None
-    except UnicodeDecodeError as error:
-        what = f"byte {error.start:,} is no UTF-8 ({error.reason})"
-        raise DataError(path, "", what, "Convert it, such as by iconv.") from None
-    except OSError as error:
-        raise DataError(path, "", f"cannot be read ({error.strerror})", "Look into it.") from None
-    if not text.strip():
-        raise DataError(path, "", "is empty", "Give it some text.")
-    return text
-
-
-def _lines(text: str) -> list[str]:
-    return text.removesuffix("\n").split("\n")  # splitlines would also cut at characters that stand inside of lines
-
-
-def _vocabulary(place: Path, train: str, kind: str, size: int) -> Vocabulary:
-    """Of the training part: as it lies in the set's folder, or learnt."""
-    path = place / FOLDER / f"text-{kind}-{size}-{hashlib.sha256(train.encode()).hexdigest()[:16]}.json"
-    return kept_vocabulary(path, lambda: learn(kind, _lines(train), size))
-
-
-def _encoded(place: Path, text: str, split: str, vocabulary: Vocabulary) -> Tokens:
-    """The tokens of a part (n,), each line's end among them; kept in the set's folder, from where they are mapped."""
-    path = place / FOLDER / f"tokens-{split}-{hashlib.sha256(text.encode()).hexdigest()[:16]}-{vocabulary.hash}.npy"
-    if not path.is_file():
-        numbers = [np.array([*vocabulary.encode(line), EOS], np.int32) for line in _lines(text)]
-        made: Tokens = np.concatenate(numbers)
-        keep(path, lambda file: np.save(file, made, allow_pickle=False))
-        return made
-    kept: Tokens = np.load(path, mmap_mode="r", allow_pickle=False)
-    return kept

@@ -3,7 +3,8 @@
 `words` takes the most frequent words and marks of punctuation, as the translators of 2014 did; the rest becomes
 `<unk>`. `bpe` and `unigram` are sentencepiece's pieces of words: Sennrich, Haddow, Birch, "Neural machine translation
 of rare words with subword units", ACL (2016); Kudo, "Subword regularization", ACL (2018). `characters` are those of
-the text, for networks that spell.
+the text, for networks that spell. `Phrases` are words in small letters, and phrases of them, of which word vectors are
+made.
 """
 
 import base64
@@ -16,11 +17,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
+from dltk.data import phrases
 from dltk.errors import DataError
 from dltk.layers.tokens import BOS, EOS, PAD, SPECIAL, UNK
 
 Kind = Literal["words", "bpe", "unigram", "characters"]
 
+WORD = re.compile(r"\w+")
 TOKEN, MARK = re.compile(r"\w+|[^\w\s]"), re.compile(r"[^\w\s]")
 JOINER = "￭"  # on the side of a mark of punctuation where no space stands between it and its neighbour
 SENTENCES = 2_000_000  # of which pieces are learnt, at most
@@ -41,7 +44,7 @@ class Vocabulary(Protocol):
     def name(self, number: int) -> str:
         """A token as it is shown alone; of a number that is none, `<unk>`."""
 
-    def to_plain(self) -> dict[str, str | list[str]]:
+    def to_plain(self) -> dict[str, Any]:
         """What `from_plain` makes it from again, of plain types."""
 
     @property
@@ -222,6 +225,69 @@ class Characters:
         return _hash(self.to_plain())
 
 
+class Phrases:
+    """Words in small letters, without marks, and phrases: words that are tokens only when they stand together.
+
+    Args:
+        words: without the special tokens; their numbers follow from their order.
+        passes: phrases by the pass over the text in which they are joined, so that a later one is longer.
+    """
+
+    def __init__(self, words: Sequence[str], passes: Sequence[Sequence[str]] = ()) -> None:
+        self.words, self.passes = list(words), [list(one) for one in passes]
+        self._numbers = {word: number for number, word in enumerate(self.words, len(SPECIAL))}
+        self._passes = [frozenset(one) for one in passes]
+
+    @classmethod
+    def learn(cls, texts: Sequence[str], size: int, min_count: int, search: phrases.Search) -> "Phrases":
+        """The most frequent words and phrases of some texts; of equally frequent ones the first of the alphabet.
+
+        Args:
+            texts: of the training part.
+            size: of the vocabulary, at most.
+            min_count: times that a word must occur.
+            search: for phrases.
+        """
+        lines = [_small_words(text) for text in texts]
+        passes = []
+        for _ in range(search.passes):
+            found = phrases.found(lines, search)
+            lines = [phrases.joined(line, found) for line in lines]
+            passes.append(sorted(found))
+        counts = Counter(word for line in lines for word in line)
+        ranked = sorted(((n, word) for word, n in counts.items() if n >= min_count), key=lambda one: (-one[0], one[1]))
+        return cls([word for _, word in ranked[: size - len(SPECIAL)]], passes)
+
+    def __len__(self) -> int:
+        return len(SPECIAL) + len(self.words)
+
+    def encode(self, text: str) -> list[int]:
+        """The words and phrases of a text; those that are not in the vocabulary are left out, as word2vec does."""
+        words = _small_words(text)
+        for found in self._passes:
+            words = phrases.joined(words, found)
+        return [self._numbers[word] for word in words if word in self._numbers]
+
+    def decode(self, numbers: Sequence[int]) -> str:
+        """The words, spaces between."""
+        return " ".join(self.name(number) for number in numbers)
+
+    def name(self, number: int) -> str:
+        """The word, or a phrase with `_` between its words."""
+        if number >= len(self):
+            return SPECIAL[UNK]
+        return SPECIAL[number] if number < len(SPECIAL) else self.words[number - len(SPECIAL)]
+
+    def to_plain(self) -> dict[str, Any]:
+        """The words, and the phrases of each pass."""
+        return {"kind": "phrases", "words": self.words, "passes": self.passes}
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """Of the words in their order, and of the phrases."""
+        return _hash(self.to_plain())
+
+
 def learn(kind: str, texts: Iterable[str], size: int) -> Vocabulary:
     """A vocabulary of at most `size` tokens, from the texts of the training part.
 
@@ -244,6 +310,9 @@ def from_plain(plain: Mapping[str, Any]) -> Vocabulary:
             return Words([str(word) for word in plain["words"]])
         if plain["kind"] == "characters":
             return Characters([str(one) for one in plain["characters"]])
+        if plain["kind"] == "phrases":
+            passes = [[str(one) for one in found] for found in plain["passes"]]
+            return Phrases([str(word) for word in plain["words"]], passes)
         return Pieces(plain["kind"], base64.b64decode(plain["model"]))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DataError("", "vocabulary", f"is damaged ({error})", "Make it again.") from None
@@ -263,6 +332,10 @@ def split_words(text: str) -> list[str]:
             word = f"{JOINER * left}{word}{JOINER * right}"
         words.append(word)
     return words
+
+
+def _small_words(text: str) -> list[str]:
+    return WORD.findall(text.lower())
 
 
 def join_words(words: Iterable[str]) -> str:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from dltk.layers import expect, tokens
+from dltk.layers.contexts import before_text, contexts
 
 PARTS = ("grams", "counts", "contexts", "totals", "rests")
 
@@ -60,31 +61,28 @@ class NGram(nn.Module):
 
     def forward(self, words: Tensor) -> Tensor:
         """Words (b, t) from the begin of a text to log P of every word after each (b, t, v)."""
-        contexts, _ = self.read(words, self.start(len(words)).to(words.device))
-        return self.log_probabilities(contexts.flatten(0, 1)).unflatten(0, words.shape)
+        found, _ = self.read(words, self.start(len(words)).to(words.device))
+        return self.log_probabilities(found.flatten(0, 1)).unflatten(0, words.shape)
 
     def start(self, count: int) -> Tensor:
         """The words before a text (b, o): ends of sentences."""
-        return torch.full((count, self.order - 1), tokens.EOS)
+        return before_text(count, self.order - 1)
 
     def read(self, words: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Words (b, t) and those before them (b, o) to the contexts that end with each (b, t, o), and the last one."""
-        both = torch.cat([state, words], dim=1)  # (b, o + t)
-        o = self.order - 1
-        contexts = both.unfold(1, o, 1)[:, 1:] if o else both.new_empty(*words.shape, 0)  # (b, t, o)
-        return contexts, both[:, both.shape[1] - o :]
+        return contexts(words, state)
 
-    def losses(self, contexts: Tensor, right: Tensor) -> Tensor:
+    def losses(self, found: Tensor, right: Tensor) -> Tensor:
         """Contexts (n, o) and the words that follow (n,) to -log P of these (n,)."""
-        return -self.probabilities(contexts, right).log()
+        return -self.probabilities(found, right).log()
 
-    def log_probabilities(self, contexts: Tensor) -> Tensor:
+    def log_probabilities(self, found: Tensor) -> Tensor:
         """Contexts (n, o) to log P of every word (n, v)."""
-        every = torch.arange(self.vocab_size, device=contexts.device)
-        rows = [self.probabilities(one.expand(self.vocab_size, -1), every) for one in contexts]
+        every = torch.arange(self.vocab_size, device=found.device)
+        rows = [self.probabilities(one.expand(self.vocab_size, -1), every) for one in found]
         return torch.stack(rows).log()
 
-    def probabilities(self, contexts: Tensor, right: Tensor) -> Tensor:
+    def probabilities(self, given: Tensor, right: Tensor) -> Tensor:
         """Contexts (n, o) and words (n,) to P of these (n,).
 
         Raises:
@@ -95,7 +93,7 @@ class NGram(nn.Module):
         found = torch.full(right.shape, 1 / self.vocab_size, dtype=torch.float64, device=right.device)
         for k in range(1, self.order + 1):
             grams, counts, known, totals, rests = (getattr(self, f"{part}{k}") for part in PARTS)
-            context = self._number(contexts[:, self.order - k :])  # (n,)
+            context = self._number(given[:, self.order - k :])  # (n,)
             there, at = _look_up(known, context)
             seen, place = _look_up(grams, context * self.vocab_size + right)
             taken = torch.where(seen, counts[place], 0.0)
@@ -125,12 +123,12 @@ class NGram(nn.Module):
 
     def _keep(self, k: int, grams: Tensor, counts: Tensor) -> None:
         """What n-grams (g,) and their counts (g,) give: counts less discounts; totals and rests of the contexts."""
-        contexts, at = (grams // self.vocab_size).unique(return_inverse=True)  # (h,), (g,)
+        found, at = (grams // self.vocab_size).unique(return_inverse=True)  # contexts (h,), (g,)
         discounts = torch.minimum(self._discounts(counts)[counts.long().clamp(max=3) - 1], counts)  # (g,)
-        zeros = torch.zeros(len(contexts), dtype=torch.float64, device=grams.device)
+        zeros = torch.zeros(len(found), dtype=torch.float64, device=grams.device)
         totals = zeros.index_add(0, at, counts)
         rests = zeros.index_add(0, at, discounts) / totals
-        for part, value in zip(PARTS, (grams, counts - discounts, contexts, totals, rests), strict=True):
+        for part, value in zip(PARTS, (grams, counts - discounts, found, totals, rests), strict=True):
             setattr(self, f"{part}{k}", value)
 
     def _discounts(self, counts: Tensor) -> Tensor:

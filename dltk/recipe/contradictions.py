@@ -48,7 +48,10 @@ RANGES = {
     },
     "site": {"cpus": COUNT, "notice": SIZE},
     "data": {"workers": SIZE, "max_bad": SIZE, "eval_batch": COUNT, "image_size": COUNT},
-    "task": {"std": ABOVE, "auxiliary_weight": SIZE},
+    "task": {
+        **{"std": ABOVE, "auxiliary_weight": SIZE},
+        **{"window": COUNT, "negatives": COUNT, "shared": SIZE, "subsample": SHARE},
+    },
     "claim": {"tolerance": SIZE, "seeds": COUNT},
 }
 # Of our own optimisers, and of their groups: the limits that torch sets when it makes one.

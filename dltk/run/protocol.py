@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from dltk.errors import LaunchError
 
 KINDS = {
-    "single_crop": "the middle of each picture",
+    "single_crop": "the middle of each picture; what is no picture and no translation, as it is",
     "ten_crop": "corners, middle, and all of them mirrored (2012)",
     "dense": "every place of the whole picture and of its mirror image",
     "multi_scale_dense": "the same at several scales (OverFeat, VGG)",

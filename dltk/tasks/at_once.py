@@ -33,6 +33,9 @@ class AtOnce(Task):
         """Fit the network to what was kept of all samples that are not damaged, each (n, ...)."""
         raise NotImplementedError
 
+    def pass_over(self, batch: Batch) -> None:
+        """Do what a micro-batch asks for beside being gathered; the last one is measured instead. Here: nothing."""
+
     def configure_optimizers(self) -> None:
         """Nothing moves by gradients."""
 
@@ -47,6 +50,8 @@ class AtOnce(Task):
         if batch_idx + 1 == self.trainer.num_training_batches:
             self._fit()
             self.totals.add(self.measure(batch))
+        else:
+            self.pass_over(batch)
         self.step = info.step + 1
         _, self.stop_agreed = self._consensus.finish()
 

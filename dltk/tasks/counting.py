@@ -26,6 +26,10 @@ class Counting(AtOnce, Language):
         lanes = torch.full((len(batch["words"]),), batch["info"].samples)
         return batch["words"], batch["target"], lanes
 
+    def pass_over(self, batch: Batch) -> None:
+        """Read on, so that the last windows, by which the loss is told, are known with the words before them."""
+        self.read_on(batch)
+
     def fit(self, *columns: Tensor) -> None:
         """Windows (w, t), the words one further on (w, t) and the number of lanes (w,), lane by lane in turn."""
         words, target, lanes = columns

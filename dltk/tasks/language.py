@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from dltk.data.loader import BatchInfo
 from dltk.errors import DataError
 from dltk.layers import tokens
-from dltk.tasks.task import Batch, Procedure, Task
+from dltk.tasks.lexical import Lexical
+from dltk.tasks.task import Batch, Procedure
 from dltk.tasks.totals import Totals
 
 # Shapes: b lanes or windows, t tokens of a window, m numbers of a state.
 
 
-class Language(Task):
+class Language(Lexical):
     """Trains a network to tell the next token, and measures its perplexity.
 
     While it trains, lanes of the text go on from batch to batch, and so does the network's state (truncated
@@ -42,11 +43,12 @@ class Language(Task):
         self._window = 0  # tokens of a training window
 
     def setup(self, stage: str) -> None:
-        """See that a global batch holds one window of each lane.
+        """Take the vocabulary of the training data, and see that a global batch holds one window of each lane.
 
         Raises:
-            DataError: it does not.
+            DataError: it does not, or the vocabulary is another than the checkpoint's.
         """
+        super().setup(stage)
         data: Any = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and data is not None:
             lanes = getattr(data.part("train"), "lanes", None)
@@ -57,21 +59,27 @@ class Language(Task):
     def measure(self, batch: Batch) -> dict[str, Any]:
         """Loss and counted tokens of one micro-batch, as sums; in training the lanes' states go on."""
         model: Any = self.model
-        words, target = batch["words"], batch["target"]  # (b, t)
-        first = model.start(len(words)).to(words.device)  # (b, m)
-        carried, rows = self._lanes(first, batch["info"]) if self.training else (None, None)
-        if carried is not None:
-            first = torch.where(batch["fresh"][:, None] > 0, first, carried[rows])
-        known, state = model.read(words, first)
-        if carried is not None:
-            carried[rows] = state.detach().to(carried.dtype)
-        self._window = words.shape[1]
+        target = batch["target"]  # (b, t)
+        known = self.read_on(batch)
+        self._window = target.shape[1]
         chosen = tokens.real(target) & (batch["weight"] > 0)[:, None]  # (b, t)
         losses = model.losses(known[chosen], target[chosen])  # (n,)
         measures = {"loss": losses.sum(), "weight": chosen.sum()}
         if not self.training:  # -log P of each token, 0 of those that do not count (b, t)
             measures["scores"] = losses.new_zeros(target.shape).masked_scatter(chosen, losses.detach())
         return measures
+
+    def read_on(self, batch: Batch) -> Tensor:
+        """What is known after each word of a micro-batch (b, t, ...); in training the lanes' states go on."""
+        model: Any = self.model
+        words = batch["words"]  # (b, t)
+        first = model.start(len(words)).to(words.device)  # (b, m)
+        if not self.training:
+            return model.read(words, first)[0]
+        carried, rows = self._lanes(first, batch["info"])
+        known, state = model.read(words, torch.where(batch["fresh"][:, None] > 0, first, carried[rows]))
+        carried[rows] = state.detach().to(carried.dtype)
+        return known
 
     def _lanes(self, first: Tensor, info: BatchInfo) -> tuple[Tensor, Tensor]:
         """The states of all lanes, as states are (b, m), and which are a micro-batch's: a batch has them in order."""
@@ -90,7 +98,7 @@ class Language(Task):
         return math.log(model.embedding.num_embeddings) if hasattr(model, "embedding") else None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the states of all lanes."""
+        """Keep the states of all lanes, and of which text they are."""
         super().on_save_checkpoint(checkpoint)
         if self.carried is None:
             return
@@ -101,12 +109,19 @@ class Language(Task):
             for rank, theirs in enumerate(everybody):
                 whole[rank::world] = theirs[rank::world].to(whole.device)
         checkpoint["lanes"] = whole.cpu()
+        checkpoint["text"] = self._text()
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Go on where each lane was."""
+        """Go on where each lane was; a fork onto another text begins anew, as many lanes as it may have."""
         super().on_load_checkpoint(checkpoint)
         lanes = checkpoint.get("lanes")
-        self.carried = None if lanes is None else lanes.to(self.trainer.strategy.root_device)
+        same = checkpoint.get("text") in (None, self._text())  # earlier versions kept no text
+        self.carried = lanes.to(self.trainer.strategy.root_device) if same and lanes is not None else None
+
+    def _text(self) -> str | None:
+        """What tells the training text from others; None where it does not say."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        return None if data is None else getattr(data.part("train"), "index_hash", None)
 
 
 def with_bits(means: dict[str, float]) -> dict[str, float]:

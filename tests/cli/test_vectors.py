@@ -34,9 +34,10 @@ def test_t_sne_begins_anew_from_a_seed_and_keeps_groups_apart() -> None:
         assert all(int(nearest) // 20 == at // 20 for at, nearest in enumerate(distances.argmin(1)))
 
 
-def test_equal_vectors_and_few_are_borne() -> None:
+@pytest.mark.parametrize("exact", [False, True])
+def test_equal_vectors_and_few_are_borne(exact: bool) -> None:
     for vectors in (np.ones((5, 4), np.float32), VECTORS[:3]):
-        plane = plane_of(NAMES[: len(vectors)], vectors, None)
+        plane = plane_of(NAMES[: len(vectors)], vectors, None, exact=exact)
         assert np.isfinite(plane.tsne).all()
         assert np.isfinite(plane.explained).all()
         draw_plane(plane, "few")

@@ -18,6 +18,7 @@ from dltk.layers.tokens import PAD
 from dltk.models.rnnlm import RNNLM
 from dltk.run.claim import lower_is_better
 from dltk.run.folder import RunFolder
+from dltk.run.reference import find_checkpoint
 from dltk.tasks.language import Language, with_bits
 
 LANES, WINDOW, WORDS = 4, 5, 30
@@ -138,6 +139,22 @@ def test_a_restart_goes_on_in_the_middle_of_the_lanes(root, monkeypatch):
     assert torch.equal(weights(folder), weights(whole))
 
 
+@pytest.mark.cluster
+def test_a_run_of_two_processes_goes_on_in_one_as_if_one_had_trained_it(root):
+    from dltk.launch import here
+
+    way = ["model.dropout=0.0", "train.epochs=null", "checkpoint.every_steps=12", "launch.accelerator=cpu"]
+    whole = dltk.train(*small(root, "run=alone", *way, "train.steps=24"))
+    moved = dltk.train(*small(root, "run=moved", *way, "train.steps=12", "launch.devices=2"))
+    shares = moved.checkpoints.load(find_checkpoint(moved, "last"))["lanes"]
+    before = whole.checkpoints.load(find_checkpoint(whole, "12"))["lanes"]
+    torch.testing.assert_close(shares, before, atol=1e-6, rtol=1e-5)
+    here.attempt(*here.open_run([moved.path, "train.steps=24", "launch.devices=1"], extend=True))
+    torch.testing.assert_close(weights(moved), weights(whole), atol=1e-5, rtol=1e-4)
+    found, expected = ((run.summary() or {})["metrics"]["test/perplexity"] for run in (moved, whole))
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
 def test_counts_are_those_of_every_lane(root):
     run = dltk.train(*small(root, "run=counted"), {
         "model": {"architecture": "ngram", "vocab_size": 40, "order": 2},
@@ -150,6 +167,11 @@ def test_counts_are_those_of_every_lane(root):
     pairs = lanes.long().unfold(1, 2, 1).flatten(0, 1)
     assert int(model.totals2.sum()) == len(pairs)
     assert model.grams2.tolist() == sorted({40 * first + second for first, second in pairs.tolist()})
+    told = [line["train/loss"] for line in run.metrics.read() if "train/loss" in line]
+    known, _ = model.read(lanes[:, :-1], model.start(4))
+    last = known[:, -text.unroll :].flatten(0, 1)  # with the words before them, of windows gone by
+    right = lanes[:, -text.unroll :].flatten().long()
+    assert told[-1] == pytest.approx(float(model.losses(last.long(), right).mean()), rel=1e-5)
 
 
 def test_a_batch_holds_a_window_of_each_lane(root, model):
@@ -175,6 +197,32 @@ def test_another_number_of_lanes_begins_anew(model):
     found = task.measure(batch_of(text, 1))["loss"].item()
     anew = Language(model).train().measure(batch_of(text, 1))["loss"].item()
     assert found == pytest.approx(anew)
+
+
+class OnText:
+    """What a task asks of a Trainer whose data are a text."""
+
+    world_size, global_rank = 1, 0
+
+    def __init__(self, text: str) -> None:
+        self.datamodule = self.strategy = self
+        self.index_hash, self.root_device = text, torch.device("cpu")
+
+    def part(self, split: str) -> "OnText":
+        return self
+
+
+def test_a_fork_onto_another_text_begins_its_lanes_anew(model):
+    task, text = Language(model).train(), lanes_of(1)
+    task.measure(batch_of(text, 0))
+    task._trainer = OnText("one")  # in the place of a Trainer
+    kept: dict[str, object] = {}
+    task.on_save_checkpoint(kept)
+    for where, carried in (("one", True), ("another", False)):
+        forked = Language(model).train()
+        forked._trainer = OnText(where)
+        forked.on_load_checkpoint(kept)
+        assert (forked.carried is not None) == carried
 
 
 def test_a_batch_without_a_token_costs_nothing(model):
