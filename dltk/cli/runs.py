@@ -48,7 +48,7 @@ def runs(
     from dltk.run.folder import find_runs
 
     problems: list[str] = []
-    every = listed([*find_runs(where, problems=problems), *foreign.find(Path(where))])
+    every = listed([*find_runs(where, problems=problems), *foreign.find(Path(where), problems)])
     for problem in problems:
         terminal.note(problem)
     keys = [key.strip() for key in (columns or "").split(",") if key.strip()]
@@ -128,7 +128,9 @@ def find_any(texts: Sequence[str], problems: list[str]) -> "list[RunFolder | Wan
     for text in texts:
         path = Path(text)
         one = foreign.named(path) if path.exists() and not is_run(text) else None
-        others = [one] if one is not None else foreign.find(path) if path.is_dir() and not is_run(text) else []
+        others = (
+            [one] if one is not None else foreign.find(path, problems) if path.is_dir() and not is_run(text) else []
+        )
         own: list[RunFolder] = []
         if one is None:
             try:

@@ -18,6 +18,7 @@ from typing import Any
 from dltk.compare import brief
 from dltk.compare.cache import FOLDER, keep, signature
 from dltk.compare.columns import of_rows
+from dltk.errors import LaunchError
 from dltk.recipe import leaves
 from dltk.run.atomic import read_object, to_json
 from dltk.run.ledger import clock_text
@@ -117,7 +118,9 @@ class WandbRun:
         seed = next((settings.pop(key) for key in SEEDS if key in settings), self.segments[0].identity)
         final = {name: [one.value, one.step] for name, one in found.final.items()}
         alone = {
-            name: value for name, value in leaves(summary).items() if name not in final and _is_metric(name, value)
+            name: value
+            for name, value in _without_media(leaves(summary)).items()
+            if name not in final and _is_metric(name, value)
         }
         about = {
             "format": FORMAT,
@@ -134,19 +137,44 @@ class WandbRun:
         return about, found
 
 
-def find(folder: Path) -> list[WandbRun]:
-    """The runs that W&B followed in a folder and below it, but for those of ours."""
-    return [WandbRun(tuple(some)) for each in folders(folder) for some in by_identity(segments(each)).values()]
+def find(folder: Path, problems: list[str] | None = None) -> list[WandbRun]:
+    """The runs that W&B followed in a folder and below it, but for those of ours.
+
+    Args:
+        folder: which.
+        problems: gets one line for each run of which no record can be read.
+    """
+    found = []
+    for each in folders(folder):
+        for some in by_identity(segments(each)).values():
+            run = WandbRun(tuple(some))
+            try:
+                found.append(_begun(run))
+            except LaunchError as error:
+                if problems is not None:
+                    problems.append(str(error))
+    return found
+
+
+def _begun(run: WandbRun) -> WandbRun:
+    if run.about["created"] is None:
+        what = "W&B's file holds no record of a run"
+        raise LaunchError(run.segments[0].file, "", what, "It is empty, damaged, or the run has not begun yet.")
+    return run
 
 
 def named(path: Path) -> WandbRun | None:
-    """The run of a segment's folder, or of its file; None where the path is neither."""
+    """The run of a segment's folder, or of its file; None where the path is neither.
+
+    Raises:
+        LaunchError: no record of it can be read.
+    """
     file = path if path.suffix == ".wandb" else next(iter(path.glob("run-*.wandb")), None)
     if file is None or not file.is_file():
         return None
     mine = file.stem.removeprefix("run-")
     some = by_identity(segments(file.absolute().parents[1])).get(mine)
-    return WandbRun(tuple(some)) if some else None
+    return _begun(WandbRun(tuple(some))) if some else None
 
 
 # One segment

@@ -12,7 +12,8 @@ import pytest
 from dltk.compare.foreign import find, named
 from dltk.compare.listing import listed
 from dltk.compare.seen import see
-from dltk.run.wandb_files import records, segments
+from dltk.errors import LaunchError
+from dltk.run.wandb_files import HEADER, records, segments
 
 PROGRAM = textwrap.dedent("""
     import time
@@ -66,7 +67,7 @@ def test_each_way_to_name_it(written: Path) -> None:
 
 
 def test_the_cache_follows_its_files(written: Path, tmp_path: Path) -> None:
-    shutil.copytree(written, tmp_path / "copy")
+    shutil.copytree(written, tmp_path / "copy", symlinks=True)
     (first,) = find(tmp_path / "copy")
     assert first.step == 150
     assert (first.path / "cache" / "wandb.json").is_file()
@@ -109,7 +110,22 @@ def test_listed_beside_others(written: Path) -> None:
 
 
 def test_runs_of_ours_are_not_found_twice(written: Path, tmp_path: Path) -> None:
-    shutil.copytree(written / "wandb", tmp_path / "runs" / "small" / "first" / "wandb")
+    shutil.copytree(written / "wandb", tmp_path / "runs" / "small" / "first" / "wandb", symlinks=True)
     for name in ("run.json", "recipe.yaml"):
         (tmp_path / "runs" / "small" / "first" / name).touch()
     assert find(tmp_path) == []
+
+
+def test_what_holds_no_record_is_named(written: Path, tmp_path: Path) -> None:
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True, symlinks=True)
+    file = tmp_path / "wandb" / "offline-run-20260101_000000-zzzz" / "run-zzzz.wandb"
+    file.parent.mkdir()
+    for data in (b"", b"garbage", HEADER):
+        file.write_bytes(data)
+        problems: list[str] = []
+        assert [run.segments[0].identity for run in find(tmp_path, problems)] == ["abcd"]
+        assert problems == [
+            f"{file}: W&B's file holds no record of a run. It is empty, damaged, or the run has not begun yet."
+        ]
+        with pytest.raises(LaunchError, match="holds no record of a run"):
+            named(file)
