@@ -142,7 +142,8 @@ def _approximate(vectors: Array, perplexity: float, flat: Array, seed: int | Non
 
 
 def _exact(vectors: Array, perplexity: float, flat: Array, seed: int | None) -> Any:
-    first = _small(flat, 1e-2) if seed is None else np.random.default_rng(seed).normal(0, 1e-2, flat.shape)
+    drawn = np.random.default_rng(seed).normal(0, 1e-2, flat.shape)
+    first = drawn if seed is not None else _small(flat, 1e-2).astype(np.float64)
     return tsne(vectors.astype(np.float64), perplexity, first)
 
 

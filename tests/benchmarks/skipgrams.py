@@ -18,11 +18,16 @@ from pathlib import Path
 SIZE, WINDOW, NEGATIVES, SUBSAMPLE, LEAST = 100, 5, 5, 1e-3, 5
 
 
-def ours(root: Path, shared: int) -> Callable[[], int]:
-    """One step of the recipe on the next batch; its words."""
+def ours(root: Path, shared: int, tokens: int) -> Callable[[], int]:
+    """One step of the recipe on the next batch, of so many words; its words."""
     from dltk.assemble import build
 
-    settings = (f"task.shared={shared}", f"task.window={WINDOW}", f"task.negatives={NEGATIVES}", "batch.tokens=16384")
+    settings = (
+        f"task.shared={shared}",
+        f"task.window={WINDOW}",
+        f"task.negatives={NEGATIVES}",
+        f"batch.tokens={tokens}",
+    )
     task, data = build("skipgram_bible", *settings, f"model.size={SIZE}", f"data_dir={root}", "data.workers=0")
     task.require(data.part("train"))
     optimizer = task.procedure.optimizer(task.model)
@@ -64,8 +69,8 @@ def gensim(root: Path) -> Callable[[], int]:
 
 WAYS: dict[str, Callable[[Path], Callable[[], int]]] = {
     "gensim": gensim,
-    "shared": lambda root: ours(root, 64),
-    "own": lambda root: ours(root, 0),
+    "shared": lambda root: ours(root, 64, 16384),
+    "own": lambda root: ours(root, 0, 4096),  # each pair gathers 500 numbers, which should stay in the cache
 }
 
 
