@@ -112,6 +112,6 @@ class DeepFace(nn.Module):
         y = F.relu(self.c1(images))  # (b, 32, 142, 142)
         y = F.max_pool2d(y, 3, 2, ceil_mode=True)  # M2 (b, 32, 71, 71)
         y = F.relu(self.c3(y))  # (b, 16, 63, 63)
-        for layer in (self.l4, self.l5, self.l6):
-            y = F.relu(layer(y))  # (b, 16, 55, 55), (b, 16, 25, 25), (b, 16, 21, 21)
+        for name in ("l4", "l5", "l6"):
+            y = F.relu(self.get_submodule(name)(y))  # (b, 16, 55, 55), (b, 16, 25, 25), (b, 16, 21, 21)
         return F.relu(self.f7(y.flatten(1)))
