@@ -36,6 +36,7 @@ CODES = (
     "Exit codes: 0 done · 1 crashed · 2 your mistake, said in one line · 85 preempted, saved, start it again · "
     "86 hung, stacks written · 130 interrupted, saved."
 )
+HEAVY = ("torch", "torchvision", "lightning")  # what a login node may lack: the commands that follow runs need none
 
 app = typer.Typer(
     name="dltk",
@@ -105,6 +106,12 @@ def run(arguments: list[str] | None = None) -> int:
         print(plain(str(error)), file=sys.stderr)
     except typer.TyperException as error:
         print(_usage(error), file=sys.stderr)
+    except ModuleNotFoundError as error:
+        if error.name not in HEAVY:
+            raise
+        print(
+            f"this Python: has no {error.name}, which this command needs. Install it, or take another.", file=sys.stderr
+        )
     except BrokenPipeError:
         silence_stdout()
         return ExitCode.DONE

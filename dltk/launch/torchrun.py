@@ -55,9 +55,8 @@ class Worker:
             remedy = "Start torchrun without TORCH_DISABLE_SHARE_RDZV_TCP_STORE."
             raise LaunchError("", "TORCHELASTIC_USE_AGENT_STORE", what, remedy)
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE")
-        place = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
         rank, world, local, processes, machine, machines = (int(environment[name]) for name in names)
-        job = environment["TORCHELASTIC_RUN_ID"]
+        job, place = environment["TORCHELASTIC_RUN_ID"], (environment["MASTER_ADDR"], int(environment["MASTER_PORT"]))
         return cls(rank, world, local, processes, machine, machines, job, *place)
 
     @property

@@ -473,11 +473,21 @@ def test_in_the_shells_of_salloc_and_srun(cluster: Cluster, workshop: Workshop) 
         return answer.stderr
 
     assert "srun" not in in_shell("salloc", "-N2", "--ntasks-per-node=2", words=["run=salloc"])
+    # A shell at a terminal of its own, into which the command is typed.
+    terminal = [
+        sys.executable,
+        "-c",
+        "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))",
+    ]
+    typed = f"cd {workshop.folder}; {shlex.join([*train, 'run=pty'])}; exit $?\n"
+    shell = [*terminal, "srun", "--pty", "bash"]
+    answer = subprocess.run(shell, input=typed, env=environment, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stdout
     several = "task 1 of 2 that srun started: each trains a run of its own; `dltk submit --nodes 2` trains one together"
     assert several in in_shell("srun", "-N2", "--ntasks-per-node=1", words=["runs_dir=srun"])
-    runs = [RunFolder.open(workshop.run("salloc")), *find_runs(workshop.folder / "srun")]
-    assert [run.ledger.attempts()[-1]["world_size"] for run in runs] == [1, 1, 1]
-    assert [run.status for run in runs] == ["done"] * 3
+    runs = [*(RunFolder.open(workshop.run(name)) for name in ("salloc", "pty")), *find_runs(workshop.folder / "srun")]
+    assert [run.ledger.attempts()[-1]["world_size"] for run in runs] == [1, 1, 1, 1]
+    assert [run.status for run in runs] == ["done"] * 4
 
 
 @pytest.mark.cluster
