@@ -18,6 +18,8 @@ COMMANDS = [
     "compare",
     "reproduce",
     "predict",
+    "sample",
+    "words",
     "draw",
     "runs",
     "stop",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from dltk.data.loader import Damage
 from dltk.errors import DataError
@@ -44,7 +45,7 @@ def recorder(tmp_path: Path, said: list[str]) -> Recorder:
 def train(recorder: Recorder, steps: range, totals: Any = SimpleNamespace(read=lambda world: {})) -> None:  # noqa: B008
     """One attempt."""
     trainer: Any = SimpleNamespace(accumulate_grad_batches=1, world_size=1, is_global_zero=True, optimizers=[])
-    task: Any = SimpleNamespace(totals=totals, gradient_norm=None)
+    task: Any = SimpleNamespace(totals=totals, gradient_norm=None, device=torch.device("cpu"))
     recorder.on_train_start(trainer, task)
     for step in steps:
         info = SimpleNamespace(step=step, samples=2, places=np.arange(2), hashes=np.arange(2, dtype=np.uint64), keys=())
