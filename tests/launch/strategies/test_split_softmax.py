@@ -2,6 +2,7 @@
 
 import pytest
 
+from dltk.run.folder import RunFolder
 from tests.launch.strategies.conftest import Train, curve, state
 from tests.trainer.states import assert_close
 
@@ -18,15 +19,8 @@ SMALL = [
 OWN = {"seq2seq": ["model.num_layers=2"], "rnnsearch": ["model.maxout_size=8", "model.alignment_size=8"]}
 
 
-@pytest.mark.parametrize(("world", "sharing"), [(2, 2), (4, 4), (4, 2)])
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("network", OWN)
-def test_losses_and_gradients_are_those_of_one_process(
-    train: Train, network: str, smoothing: float, world: int, sharing: int
-) -> None:
-    said = (f"{network}_number_names", *SMALL, *OWN[network], f"task.label_smoothing={smoothing}")
-    alone = train("auto", 1, *said)
-    several = train("ddp", world, *said, f"launch.tensor={sharing}")
+def assert_one_process(several: RunFolder, alone: RunFolder) -> None:
+    """See that several processes have trained a translator as one did, clipping at work."""
     assert max(curve(alone, "train/gradient_norm").values()) > 0.25, "or nothing is clipped"
     for metric in ("train/loss", "train/token_loss", "train/gradient_norm", "val/loss"):
         assert curve(several, metric) == pytest.approx(curve(alone, metric), abs=1e-5), metric
@@ -36,6 +30,18 @@ def test_losses_and_gradients_are_those_of_one_process(
         found, wanted = state(several, step), state(alone, step)
         for part in ("weights", "average", "optimizer"):
             assert_close(found[part], wanted[part], f"step {step}, {part}")
+
+
+@pytest.mark.parametrize(("world", "sharing"), [(2, 2), (4, 4), (4, 2)])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("network", OWN)
+def test_losses_and_gradients_are_those_of_one_process(
+    train: Train, network: str, smoothing: float, world: int, sharing: int
+) -> None:
+    said = (f"{network}_number_names", *SMALL, *OWN[network], f"task.label_smoothing={smoothing}")
+    alone = train("auto", 1, *said)
+    several = train("ddp", world, *said, f"launch.tensor={sharing}")
+    assert_one_process(several, alone)
 
 
 def test_it_goes_on_under_ddp_and_back(train: Train) -> None:
