@@ -1,4 +1,4 @@
-"""Tasks whose network reads the tokens of one vocabulary, which its checkpoints keep: without it nobody reads them."""
+"""Tasks whose network reads tokens of vocabularies, which checkpoints keep: without them nobody reads the numbers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,16 +8,36 @@ from dltk.errors import DataError, LaunchError
 from dltk.tasks.task import Task
 
 
-class Lexical(Task):
-    """Takes the vocabulary of the training data when it trains, and that of a checkpoint when it is restored."""
-
-    vocabulary: Vocabulary | None = None
+class Reading(Task):
+    """Takes what it needs of the training data when it trains, and sees that a checkpoint's is the same."""
 
     def setup(self, stage: str) -> None:
-        """Take the vocabulary of the training data."""
+        """Take it from the training data."""
         data: Any = getattr(self.trainer, "datamodule", None)
         if stage == "fit" and data is not None:
             self.require(data.part("train"))
+
+    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        super().on_load_checkpoint(checkpoint)
+        self.restore(checkpoint)
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if data is not None:
+            self.require(data.part("train"))
+
+    def require(self, part: Any) -> None:
+        """Take it from a data set, or see that it has the same.
+
+        Raises:
+            DataError: the data set has none, or another than that of the checkpoint that the task was restored from.
+        """
+        raise NotImplementedError
+
+
+class Lexical(Reading):
+    """Has one vocabulary: that of the training data when it trains, of a checkpoint when it is restored."""
+
+    vocabulary: Vocabulary | None = None
 
     def require(self, part: Any) -> None:
         """See that a data set has the task's vocabulary; a task that has none yet takes the data's.
@@ -38,14 +58,6 @@ class Lexical(Task):
         super().on_save_checkpoint(checkpoint)
         if self.vocabulary is not None:
             checkpoint["vocabulary"] = self.vocabulary.to_plain()
-
-    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Go on from there."""
-        super().on_load_checkpoint(checkpoint)
-        self.restore(checkpoint)
-        data: Any = getattr(self.trainer, "datamodule", None)
-        if data is not None:
-            self.require(data.part("train"))
 
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
         """Take the vocabulary from a checkpoint; those of earlier versions have none."""

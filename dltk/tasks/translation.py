@@ -20,6 +20,7 @@ from dltk.errors import DataError, LaunchError
 from dltk.layers import split_softmax, tokens
 from dltk.tasks.candidates import Candidates, translate_among
 from dltk.tasks.decoding import Decoding, Hypothesis, score, translate
+from dltk.tasks.lexical import Reading
 from dltk.tasks.task import Batch, Procedure, Task, mixed_seed
 from dltk.tasks.totals import Totals
 
@@ -50,7 +51,7 @@ class Translated(NamedTuple):
     source_tokens: int  # without the end
 
 
-class Translation(Task):
+class Translation(Reading):
     """Trains a network that translates, and measures perplexity, exact matches, BLEU and chrF.
 
     The loss of a sentence is the negative log-likelihood of its words and its end. Perplexity is its exponential per
@@ -244,12 +245,6 @@ class Translation(Task):
 
     # Vocabularies
 
-    def setup(self, stage: str) -> None:
-        """Take the vocabularies of the training data."""
-        data: Any = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and data is not None:
-            self.require(data.part("train"))
-
     def require(self, part: Any) -> None:
         """See that a data set has the task's vocabularies; a task that has none yet takes the data's.
 
@@ -270,14 +265,6 @@ class Translation(Task):
         super().on_save_checkpoint(checkpoint)
         if self.vocabularies is not None:
             checkpoint["vocabularies"] = [one.to_plain() for one in self.vocabularies]
-
-    def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Go on from there."""
-        super().on_load_checkpoint(checkpoint)
-        self.restore(checkpoint)
-        data: Any = getattr(self.trainer, "datamodule", None)
-        if data is not None:
-            self.require(data.part("train"))
 
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
         """Take the vocabularies from a checkpoint."""
