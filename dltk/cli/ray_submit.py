@@ -66,12 +66,12 @@ def submit_to_ray(
         terminal.note(line)
     made = _made(wanted) if run is None else run
     changed = {} if run is None else _changes(run, wanted)
-    if not ray_jobs.is_server(address):
-        return in_process(made, changed, workers, None if address == "local" else address)
     try:
+        if not ray_jobs.is_server(address):
+            return in_process(made, changed, workers, None if address == "local" else address)
         submitted = hand_over(wanted, made, workers, address, changed)
     except BaseException:
-        if run is None and not made.jobs():
+        if run is None and not made.jobs() and not made.ledger.attempts():
             shutil.rmtree(made.path, ignore_errors=True)
         raise
     terminal.say(f"submitted as job {submitted}")

@@ -204,7 +204,7 @@ def _wanted(sources: list[str], added: list[Any]) -> "tuple[Recipe, RunFolder | 
         remedy = "Wait for it, or `dltk stop` it." if run.status == "running" else "Lengthen it: dltk train --extend."
         raise LaunchError(run.path, "", f"is {run.status}", remedy)
     with phases.phase("compose"):
-        return recipe.load(run.path / "recipe.yaml", *sources[1:], *added, check_model=False), run
+        return recipe.load(run.path / "recipe.yaml", *sources[1:], *added, check_model=False, going_on=True), run
 
 
 def require_no_job(run: "RunFolder", on: str, dependency: str | None = None) -> None:

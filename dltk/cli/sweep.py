@@ -115,6 +115,7 @@ def _slurm(points: "Sequence[Point]", given: Mapping[str, Any]) -> ExitCode:
     """One array of jobs for all that is missing and has no job."""
     from dltk.cli.submit import hand_over, job_of, require_place
     from dltk.launch import slurm
+    from dltk.launch.opening import changes
     from dltk.launch.sweep import is_missing
 
     first = points[0].wanted
@@ -129,10 +130,17 @@ def _slurm(points: "Sequence[Point]", given: Mapping[str, Any]) -> ExitCode:
     terminal.say(f"{len(points)} runs, {len(waiting)} to submit")
     if not waiting:
         return ExitCode.DONE
-    planned = job_of(first, (waiting[0].path.absolute(),), (Path.cwd(),), None)
+    # All runs of an array get the same settings: what one of them changes of its place, the others have already.
+    changed = {
+        key: value
+        for point in waiting
+        if (run := point.run) is not None
+        for key, value in changes(run, point.wanted, extend=False).items()
+    }
+    planned = job_of(first, (waiting[0].path.absolute(),), (Path.cwd(),), None, changed)
     planned.script()
     slurm.require_room(planned, first.origin)
-    hand_over(first, [point.made() for point in waiting])
+    hand_over(first, [point.made() for point in waiting], changed=changed)
     return ExitCode.DONE
 
 

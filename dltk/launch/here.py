@@ -60,7 +60,7 @@ def open_run(
     if sources and isinstance(sources[0], str | Path) and is_run(sources[0]):
         folder = opened(Path(sources[0]))
         with phases.phase("compose"):
-            wanted = recipe.load(folder.path / "recipe.yaml", *sources[1:])
+            wanted = recipe.load(folder.path / "recipe.yaml", *sources[1:], going_on=True)
         return folder, changes(folder, wanted, extend)
     with phases.phase("compose"):
         wanted = recipe.load(*sources)

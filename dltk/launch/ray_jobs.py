@@ -19,6 +19,7 @@ from dltk.run.folder import RunFolder
 PATIENCE = 3.0  # seconds within which a server must answer
 ACTIVE = ("PENDING", "RUNNING")
 PORTS = {"http": 8265, "https": 443}  # of the job server
+CLIENT = "ray"  # scheme of an address for Ray's client
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,14 @@ def require_reachable(address: str) -> None:
     """See quickly that something listens where a cluster is said to be.
 
     Raises:
-        LaunchError: nothing does, or the address is none.
+        LaunchError: nothing does, or the address is none, or is for Ray's client, which is no node of the cluster.
     """
     parts = urlsplit(address if "//" in address else f"//{address}")
     try:
         host, port = parts.hostname, parts.port or PORTS.get(parts.scheme)
     except ValueError:
         host, port = None, None
-    if not host or not port:
+    if not host or not port or parts.scheme == CLIENT:
         remedy = "Write http://HEAD:8265 for its job server, HEAD:6379 from one of its nodes, or auto."
         raise LaunchError("", "--address", f"'{address}' is no address of a Ray cluster", remedy)
     try:

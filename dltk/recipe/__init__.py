@@ -85,20 +85,22 @@ class Recipe:
         return self.settings[section]
 
 
-def load(*sources: str | Path | Mapping[str, Any], check_model: bool = True) -> Recipe:
+def load(*sources: str | Path | Mapping[str, Any], check_model: bool = True, going_on: bool = False) -> Recipe:
     """One recipe from files, names of shipped files, `key=value` and mappings, merged left to right.
 
     Args:
         sources: what to merge.
         check_model: also make the network on the meta device; this imports torch and what the recipe names. Without
             it nothing is executed that the recipe names, and what others' source does not tell is taken unchecked.
+        going_on: the first source is the recipe of a run that exists. Nothing can be said to it but what its place
+            changes, so `key=value` may say what only a place may, such as `${oc.env:X}`.
 
     Raises:
         RecipeError: something is wrong; the message says what, where, and what to do.
     """
     draft = Draft()
     for source in sources:
-        draft.add(read_source(source))
+        draft.add(read_source(source, place=going_on))
     interpolate(draft)
     with contextlib.nullcontext() if check_model else without_imports():
         settings, notes = check(draft, _stem(sources))

@@ -69,8 +69,12 @@ def _not_found(name: str, path: Path, known: list[str]) -> RecipeError:
 # Sources ------------------------------------------------------------------------------------------------------------
 
 
-def read_source(source: str | Path | Mapping[str, Any]) -> Layer:
+def read_source(source: str | Path | Mapping[str, Any], *, place: bool = False) -> Layer:
     """One source of a recipe: a YAML file, a shipped name, `key=value`, or a mapping.
+
+    Args:
+        source: what to read.
+        place: `key=value` is a place's word. A file says of itself whether it is a place's.
 
     Raises:
         RecipeError: it cannot be found or read.
@@ -80,7 +84,7 @@ def read_source(source: str | Path | Mapping[str, Any]) -> Layer:
         return _checked(Layer(values, dict.fromkeys(_keys(values), "settings"), "settings"), place=False)
     override = _OVERRIDE.match(source) if isinstance(source, str) else None
     if override:
-        return _override(override[0], override[1], override[2])
+        return _override(override[0], override[1], override[2], place)
     return _file(find(source))
 
 
@@ -122,7 +126,7 @@ def bring_up_to_date(frozen: dict[str, Any], lines: dict[str, str]) -> None:
         lines |= dict.fromkeys(_keys({"launch": {"container": launch["container"]}}), where)
 
 
-def _override(text: str, key: str, word: str) -> Layer:
+def _override(text: str, key: str, word: str, place: bool) -> Layer:
     where = f"override '{text}'"
     value = read_value(word, where)
     values: dict[str, Any] = {}
@@ -131,7 +135,7 @@ def _override(text: str, key: str, word: str) -> Layer:
     for name in path:
         inner = inner.setdefault(name, {})
     inner[last] = value
-    return _checked(Layer(values, dict.fromkeys(_keys(values), where), where), place=False)
+    return _checked(Layer(values, dict.fromkeys(_keys(values), where), where), place=place)
 
 
 def _shown(path: Path) -> str:

@@ -18,6 +18,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (("--workers", "2", "--address", "http://127.0.0.1:9"), "--address: no Ray cluster at 127.0.0.1:9 (connection"),
     (("--workers", "2", "--address", "127.0.0.1:9"), "--address: no Ray cluster at 127.0.0.1:9 (connection refused)."),
     (("--workers", "2", "--address", "nowhere"), "--address: 'nowhere' is no address of a Ray cluster."),
+    (("--workers", "2", "--address", "ray://127.0.0.1:9"), "--address: 'ray://127.0.0.1:9' is no address of a Ray"),
     (("--workers", "5", "--address", "auto"), "--workers: 5 does not divide batch.global=32. Set 4 or 8."),
     (("--address", "auto"), "--workers: is missing."),
     (("--workers", "2", "--chain", "2"), "--chain: does not belong to --on ray."),

@@ -37,6 +37,7 @@ OUTER = {  # what a shell of `salloc` or `srun --pty` has
 }  # fmt: skip
 PRESET = {"MASTER_ADDR": "elsewhere", "RANK": "7", "WORLD_SIZE": "9", "LOCAL_RANK": "7", "OMP_NUM_THREADS": "3"}
 CPU = ("launch.accelerator=cpu", "launch.devices=1")
+SHORT = ("model.dropout=0.0", "train.epochs=null", "train.steps=4", "log.every_steps=1")
 PLAIN = ("model.dropout=0.0", "train.epochs=2", "train.seed=3")
 
 
@@ -529,6 +530,30 @@ def test_an_array_of_seeds_under_a_wrapper(cluster: Cluster, workshop: Workshop)
         (log,) = (run / "logs").glob("slurm-*.out")
         said_there = log.read_text()
         assert all(f"dltk: {name}={value} of the environment is not" in said_there for name, value in PRESET.items())
+
+
+@pytest.fixture
+def wide() -> Iterator[Cluster]:
+    """One whose nodes take ten jobs at once."""
+    yield from started("--cpus", "10")
+
+
+@pytest.mark.cluster
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_ten_jobs_at_once_do_not_collide(wide: Cluster, workshop: Workshop) -> None:
+    """Each on both machines, all begun at the same moment; each finds its own ports, and nobody meets another's."""
+    given = ("small.yaml", "runs_dir=ten", "--seeds", "10", "--nodes", "2", *CPU, *SHORT)
+    workshop.dltk("submit", *given, **wide.environment)
+    runs = [workshop.folder / "ten" / "small" / f"seed-{seed}" for seed in range(10)]
+    wait_until(lambda: all(RunFolder.open(run).status == "done" for run in runs), "ten runs", 800)
+    attempts = [attempt for run in runs for attempt in RunFolder.open(run).ledger.attempts()]
+    assert [attempt["world_size"] for attempt in attempts] == [2] * 10
+    assert max(attempt["start"] for attempt in attempts) < min(attempt["end"] for attempt in attempts)
+    assert len({curve(run, "train/loss")[4] for run in runs}) == 10, "two seeds trained one another's weights"
+    alone = workshop.train("ten-alone", "train.seed=7", *SHORT)
+    assert curve(runs[7], "data/digest") == curve(alone, "data/digest")
+    assert curve(runs[7], "train/loss") == pytest.approx(curve(alone, "train/loss"), rel=1e-5)
 
 
 @pytest.mark.cluster

@@ -29,21 +29,26 @@ def test_a_sweep_is_one_array(cluster: Cluster, workshop: Workshop, axes: Path) 
         arguments = ("sweep", "small.yaml", axes.name, "runs_dir=swept", *SHORT, "--on", "slurm", *more)
         return str(workshop.dltk(*arguments, **cluster.environment).out)
 
-    said = sweep()
+    held = re.search(r"submitted as job (\d+)", sweep("site.options=[--hold]"))
+    assert held
+    runs = [workshop.folder / "swept" / "small" / name for name in ("lr=0.05,seed=7", "lr=0.1,seed=7")]
+    assert "2 runs, 0 to submit" in sweep()  # they wait
+    cluster.tool("scancel", held[1])
+    said = sweep("log.every_steps=2")
     assert "2 runs, 2 to submit" in said
     number = re.search(r"submitted as job (\d+)", said)
     assert number
-    runs = [workshop.folder / "swept" / "small" / name for name in ("lr=0.05,seed=7", "lr=0.1,seed=7")]
     assert "2 runs, 0 to submit" in sweep()  # they wait, or train, or are done
     wait_until(lambda: all(RunFolder.open(run).status == "done" for run in runs), "both runs", 120)
     listed = json.loads(sweep("--dry-run", "--json"))
     assert [one["status"] for one in listed] == ["done", "done"]
     for place, run in enumerate(runs):
         opened = RunFolder.open(run)
-        assert [job["id"] for job in opened.jobs()] == [f"{number[1]}_{place}"]
+        assert [job["id"] for job in opened.jobs()] == [f"{job}_{place}" for job in (held[1], number[1])]
         assert opened.recipe["log"]["group"] == "small-rates"
         assert list((run / "logs").glob(f"slurm-{number[1]}_{place}.out"))
-        assert opened.ledger.attempts()[-1]["step"] == 10
+        (attempt,) = opened.ledger.attempts()
+        assert (attempt["step"], attempt["changed"]) == (10, {"log.every_steps": 2})
 
 
 @pytest.mark.cluster

@@ -146,6 +146,18 @@ def test_bad_references(write: Write, override: str, expected: str) -> None:
     assert str(caught.value) == f"override '{override}': {expected}"
 
 
+def test_a_run_that_exists_is_told_what_only_a_place_may_say(write: Write, tmp_path: Path) -> None:
+    """By `key=value` as well, which is how a job is told; a file must still say that it is a place's."""
+    frozen = tmp_path / "recipe.yaml"
+    frozen.write_text(recipe.freeze(quick(write())))
+    told = "data_dir=${oc.env:HOME}"
+    assert recipe.load(frozen, told, check_model=False, going_on=True)["data_dir"] == "${oc.env:HOME}"
+    with pytest.raises(RecipeError, match="takes an environment variable"):
+        recipe.load(frozen, told, check_model=False)
+    with pytest.raises(RecipeError, match="takes an environment variable"):
+        recipe.load(frozen, write("other.yaml", data_dir="${oc.env:HOME}"), check_model=False, going_on=True)
+
+
 PLACE = "place: true\ndata_dir: ${oc.env:DLTK_TEST_DATA}/sets\nlaunch: {threads: '${oc.env:DLTK_TEST_THREADS,2}'}\n"
 
 
