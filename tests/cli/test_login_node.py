@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from dltk.run.folder import RunFolder
+from dltk.run.tracking import Tracker
 from tests.cli.conftest import ROOT, Trained
+from tests.cli.wandb_stand_in import serving
 
 HEAVY = ("torch", "functorch", "lightning", "pytorch_lightning", "deepspeed", "triton", "nvidia", "sklearn", "scikit")
 SEVERAL = """
@@ -76,3 +79,20 @@ def test_what_needs_torch_says_so(packages: Path, tmp_path: Path) -> None:
     for code, _, err in said(packages, tmp_path, *commands):
         assert (code, err) == (2, "this Python: has no torch, which this command needs. Install it, or take another.\n")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.cluster
+def test_a_login_node_sends_what_wandb_kept_to_a_stand_in_for_the_server(
+    packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder.create(tmp_path / "runs", "small", {"a": 1}, run="first")
+    tracker = Tracker(run, "offline", "project", config={})
+    tracker.log(0, {"train/loss": 1.0})
+    assert tracker.finish(0, 60)
+    with serving() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        ((code, out, err),) = said(packages, tmp_path, ("sync",))
+        assert (code, err) == (0, "")
+        assert out.startswith("small/first: 1 segment sent: ")
+        assert [line["step"] for lines in server.runs.values() for line in lines] == [0]

@@ -264,3 +264,24 @@ def test_a_sweep_submits_what_is_missing_and_a_crash_stays_away(
     assert "not finite" in attempt["reason"] or "was nan" in attempt["reason"] or "was inf" in attempt["reason"]
     answer = json.loads(workshop.dltk("status", str(crashed.path), "--json", **cluster.environment).out)
     assert answer["state"] in ("RUNNING", "FAILED")  # the job may be on its way out
+
+
+@pytest.fixture(scope="module")
+def pair(journey: Journey, cluster: RayCluster) -> RayCluster:
+    """The cluster with room for two workers."""
+    cluster.add().await_start()
+    return cluster
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("overlay", ["fsdp2", "deepspeed-2"])
+def test_workers_train_as_one_process_does_under(
+    overlay: str, pair: RayCluster, journey: Journey, workshop: Workshop
+) -> None:
+    run = Submitted(pair, workshop, f"ray-{overlay}", overlay, "--workers", "2", "--min-workers", "2", *LENGTH)
+    run.wait(lambda: RunFolder.open(run.path).status in ("done", "crashed"), "the end", 150)
+    (attempt,) = run.attempts()
+    assert (attempt["world_size"], attempt["exit_code"]) == (2, 0)
+    assert curve(run.path, "data/digest") == curve(journey.alone, "data/digest")
+    assert curve(run.path, "train/loss") == pytest.approx(curve(journey.alone, "train/loss"), rel=1e-5)
