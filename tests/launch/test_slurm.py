@@ -493,12 +493,21 @@ def test_in_the_shells_of_salloc_and_srun(cluster: Cluster, workshop: Workshop) 
 
 @pytest.mark.cluster
 @pytest.mark.timeout(400)
-def test_a_node_is_lost(cluster: Cluster, workshop: Workshop, whole: Path) -> None:
-    run = Submitted(cluster, workshop, "slurm-lost", "--nodes", "2", "log.every_steps=1", slow=40)
+@pytest.mark.parametrize("how", ["by its administrator", pytest.param("by a power cut", marks=pytest.mark.long)])
+def test_a_node_is_lost(how: str, cluster: Cluster, workshop: Workshop, whole: Path) -> None:
+    """In the end the run is the one that nothing interrupted. That a node is dead Slurm sees after half a minute."""
+    dies = how == "by a power cut"
+    name = "slurm-cut" if dies else "slurm-lost"
+    run = Submitted(cluster, workshop, name, "--nodes", "2", "log.every_steps=1", slow=400 if dies else 40)
     run.steps(10)
     node = cluster.tool("scontrol", "show", "hostnames", cluster.job(run.number)["NodeList"]).split()[1]
-    cluster.tool("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
-    wait_until(lambda: int(cluster.job(run.number)["Restarts"]) == 1, "the requeue", 60)
+    if dies:
+        cluster.do("kill-node", node)
+    else:
+        cluster.tool("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    wait_until(lambda: int(cluster.job(run.number)["Restarts"]) == 1, "the requeue", 60, lambda: print(run.log()))
+    if dies:
+        cluster.do("start-node", node)
     run.end()
     assert_equal_to_the_bit(final_state(run.path), final_state(whole))
 
