@@ -14,6 +14,7 @@ from dltk.cli import (
     doctor,
     draw,
     evaluate,
+    follow,
     listing,
     new,
     predict,
@@ -67,6 +68,7 @@ for group in (
     sync,
     submit,
     ray_submit,
+    follow,
     checkpoint,
     data,
 ):

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import traceback
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dltk.cli import terminal
+from dltk.cli.handing import taken_away_on_failure, tell_how_to_follow
 from dltk.errors import DltkError, ExitCode, LaunchError
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def submit_to_ray(
 ) -> int:
     """Hand a run to a cluster of Ray."""
     from dltk.launch import ray_jobs
+    from dltk.launch.opening import changes
 
     workers, address = workers_of(wanted, most, least), address_of(given)
     if dry_run:
@@ -65,18 +66,14 @@ def submit_to_ray(
     if line:
         terminal.note(line)
     made = _made(wanted) if run is None else run
-    changed = {} if run is None else _changes(run, wanted)
-    try:
+    changed = {} if run is None else changes(run, wanted, extend=False)
+    with taken_away_on_failure([made] if run is None else []):
         if not ray_jobs.is_server(address):
             return in_process(made, changed, workers, None if address == "local" else address)
         submitted = hand_over(wanted, made, workers, address, changed)
-    except BaseException:
-        if run is None and not made.jobs() and not made.ledger.attempts():
-            shutil.rmtree(made.path, ignore_errors=True)
-        raise
     terminal.say(f"submitted as job {submitted}")
     terminal.say(made.path)
-    terminal.note(f"Follow it: dltk logs -f {made.path}; dltk status {made.path}")
+    tell_how_to_follow(made)
     return ExitCode.DONE
 
 
@@ -86,12 +83,6 @@ def _made(wanted: "Recipe") -> "RunFolder":
 
     text, runs_dir = recipe.freeze(wanted), wanted["runs_dir"]
     return RunFolder.create(runs_dir, wanted.name, wanted.settings, run=wanted["run"], text=text)
-
-
-def _changes(run: "RunFolder", wanted: "Recipe") -> dict[str, Any]:
-    from dltk.launch.opening import changes
-
-    return changes(run, wanted, extend=False)
 
 
 def hand_over(wanted: "Recipe", run: "RunFolder", workers: "Workers", address: str, changed: dict[str, Any]) -> str:

@@ -113,7 +113,7 @@ def _here(points: "Sequence[Point]", given: Mapping[str, Any]) -> ExitCode:
 
 def _slurm(points: "Sequence[Point]", given: Mapping[str, Any]) -> ExitCode:
     """One array of jobs for all that is missing and has no job."""
-    from dltk.cli.submit import hand_over, job_of, require_place
+    from dltk.cli.slurm_submit import hand_over, job_of, require_place
     from dltk.launch import slurm
     from dltk.launch.opening import changes
     from dltk.launch.sweep import is_missing

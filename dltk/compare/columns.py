@@ -92,10 +92,11 @@ def _take(rows: Sequence[dict[str, Any]], first: int, parts: dict[str, list[Colu
 def _numbers(cells: Sequence[Any]) -> Array | None:
     """Values of JSON as numbers; None where one of them is none."""
     if not isinstance(cells[0], str):
-        with contextlib.suppress(ValueError):  # lists of several lengths
-            found = np.array(cells)
-            if found.ndim == 1 and found.dtype.kind in "fib":
-                return found.astype(np.float64, copy=False)
+        # At once, without a look at each: it refuses lists, objects, and text that is no number, and null becomes NaN.
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            found = np.fromiter(cells, np.float64, len(cells))
+            if not np.isnan(found).any():
+                return found
     kinds = set(map(type, cells))
     if kinds - _NUMBERS == {str}:
         cells = [BEYOND_JSON.get(cell, cell) if isinstance(cell, str) else cell for cell in cells]

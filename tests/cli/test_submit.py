@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from dltk import cli, recipe
-from dltk.cli.submit import hand_over, job_of, require_no_job
+from dltk.cli.handing import require_no_job
+from dltk.cli.slurm_submit import hand_over, job_of
 from dltk.errors import LaunchError
 from dltk.launch import detached, ray_jobs, slurm
 from dltk.launch.opening import changes
