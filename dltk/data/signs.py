@@ -5,6 +5,7 @@ columns that look at differently prepared images. Sample k of a split is a funct
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from dltk.errors import DataError
 
 # Shapes: n signs, s rows and columns of an image.
 
-Numbers = NDArray[np.float32]
+Numbers = NDArray[np.floating[Any]]
 Distance = Callable[[Numbers, Numbers], Numbers]  # of places x, y (n, s, s) from an edge, below 0 inside
 
 SIZE = 48  # rows and columns

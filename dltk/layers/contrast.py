@@ -45,7 +45,7 @@ class Contrast(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Images (b, 3, h, w), 0 to 1, to images of that shape, 0 to 1; of `conorm` -1 to 1, 0 where nothing changes."""
+        """Images (b, 3, h, w), 0 to 1, to as many, 0 to 1; of `conorm` -1 to 1, 0 on even ground."""
         if self.preprocessing == "raw":
             return images
         pixels = images.float()

@@ -1,9 +1,9 @@
 """A column of the multi-column network for traffic signs; a committee is several, each with its own preprocessing.
 
 Ciresan, Meier, Masci, Schmidhuber, "Multi-column deep neural network for traffic sign classification", Neural Networks
-32 (2012), section 2 and table 1. Images of 48 x 48 go through three layers of convolutions, each with a pooling of maxima
-over 2 x 2, and two full layers: 1,543,443 weights. 25 columns, five seeds for each of the five preprocessings, are
-trained by themselves, and the means of their probabilities decide: `dltk evaluate RUN RUN …`.
+32 (2012), section 2 and table 1. Images of 48 x 48 go through three layers of convolutions, each with a pooling of
+maxima over 2 x 2, and two full layers: 1,543,443 weights. 25 columns, five seeds for each of the five preprocessings,
+are trained by themselves, and the means of their probabilities decide: `dltk evaluate RUN RUN …`.
 
 Departs from the paper: images are preprocessed here behind the random changes of training, as the first layer of a
 column, so that whatever a column is shown is prepared in its way. First weights are U(-0.05, 0.05) in the widths of the

@@ -46,7 +46,9 @@ def test_stretching_saturates_a_hundredth_at_either_end_and_is_straight_between(
     assert 0.009 <= (found == 1).float().mean() <= 0.0115
     inside = (found > 0) & (found < 1)
     slope = np.polyfit(lightness[inside], found[inside], 1)[0]
-    torch.testing.assert_close(found[inside], (slope * (lightness - lightness[inside].min()))[inside] + found[inside].min())
+    torch.testing.assert_close(
+        found[inside], (slope * (lightness - lightness[inside].min()))[inside] + found[inside].min()
+    )
     same = torch.full((1, 4, 4), 0.4)
     assert torch.equal(stretched(same), same)
 
