@@ -137,6 +137,15 @@ MODELS: dict[str, Architecture] = _table(
         settings={"num_classes": 10},
     ),
     Architecture(
+        name="multi_column",
+        target="dltk.models.multi_column:Column",
+        task="classification",
+        paper="Ciresan, Meier, Masci, Schmidhuber, Multi-column deep neural network for traffic sign classification, "
+        "Neural Networks 2012 (ref. 53)",
+        parameters=1_543_443,  # of one column of 25
+        settings={"num_classes": 43},
+    ),
+    Architecture(
         name="alexnet",
         target="dltk.models.alexnet:AlexNet",
         task="classification",
@@ -413,6 +422,14 @@ DATASETS: dict[str, DatasetRow] = _table(
         what="formants that rise, stay or fall (16 coefficients, 15 frames), made by rule",
         classes=3,
         channels=1,
+    ),
+    DatasetRow(
+        name="drawn_signs",
+        target="dltk.data.signs:DrawnSigns",
+        provides=("image", "target"),
+        what="traffic signs of ten kinds, 48 × 48, in the dark, out of focus and through fog, made by rule",
+        classes=10,
+        channels=3,
     ),
     DatasetRow(
         name="images",

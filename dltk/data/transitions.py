@@ -32,11 +32,12 @@ class Transitions(ArrayDataset):
         data_dir: not needed; the utterances are made.
         utterances: of each class.
         noise: standard deviation of what is added to each energy, of which a formant's middle has 1.
-        shift: frames by which every utterance is late, at most 2 either way.
+        onsets: between how many frames and how many the silence before an utterance lasts; with 0 to 8, all transitions
+            are whole.
         seed: of what is random.
 
     Raises:
-        DataError: there are too few utterances to split, or the shift is too large.
+        DataError: there are too few utterances to split, or a transition would be cut off.
     """
 
     def __init__(
@@ -46,27 +47,31 @@ class Transitions(ArrayDataset):
         *,
         utterances: int = 1000,
         noise: float = 0.2,
-        shift: int = 0,
+        onsets: list[float] = [0.0, 8.0],  # noqa: B006 - read only; the signature is the schema
         seed: int = 0,
     ) -> None:
         if utterances < 10:
             raise DataError("", "data.utterances", f"{utterances} are too few to split", "Set at least 10.")
-        if abs(shift) > 2:
-            raise DataError("", "data.shift", f"{shift} frames move a transition out of sight", "Set -2 to 2.")
+        latest = FRAMES - LENGTH
+        if len(onsets) != 2 or not 0 <= onsets[0] <= onsets[1] <= latest:
+            what = f"{list(onsets)} are no two moments, one after the other, that leave a transition whole"
+            raise DataError("", "data.onsets", what, f"Set two numbers from 0 to {latest}.")
         targets = np.repeat(np.arange(len(CLASSES)), utterances)  # (n,)
         names = [f"transitions/{CLASSES[k]}/{i % utterances:05d}" for i, k in enumerate(targets.tolist())]
         chosen = dict(zip(SPLITS, divided(names, targets), strict=True))[split]
-        energies = make_utterances(targets, noise, shift, seed)[chosen]  # (n, f, t)
+        energies = make_utterances(targets, noise, (onsets[0], onsets[1]), seed)[chosen]  # (n, f, t)
         pixels = ((energies + 1) / 3 * 255).clip(0, 255).round().astype(np.uint8)
         images, keys = torch.from_numpy(pixels)[:, None], [names[i] for i in chosen]  # (n, 1, f, t)
         super().__init__(images, torch.from_numpy(targets[chosen]), keys, CLASSES)
 
 
-def make_utterances(targets: NDArray[np.int64], noise: float, shift: int, seed: int) -> NDArray[np.float64]:
+def make_utterances(
+    targets: NDArray[np.int64], noise: float, onsets: tuple[float, float], seed: int
+) -> NDArray[np.float64]:
     """Classes (n,) to energies (n, f, t), about 0 where nothing sounds and 1 in a formant's middle."""
     random = np.random.Generator(np.random.Philox(seed))
     n = len(targets)
-    onset = random.uniform(2, 6, n)[:, None] + shift  # (n, 1), frames until the sound begins
+    onset = random.uniform(*onsets, n)[:, None]  # (n, 1), frames until the sound begins
     vowel = random.uniform(6, 9, n)[:, None]  # coefficient at which the formant comes to rest
     loudness = random.uniform(0.7, 1.0, n)[:, None, None]
     times = np.arange(FRAMES) - onset  # (n, t)

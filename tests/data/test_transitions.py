@@ -24,7 +24,7 @@ def test_samples_are_the_same_every_time_one_by_one_and_many_at_once() -> None:
 
 def test_formants_go_where_their_class_says() -> None:
     targets = np.repeat([0, 1, 2], 200)
-    middle = make_utterances(targets, 0.0, 0, 0).argmax(1)  # (n, t), coefficient of the largest energy
+    middle = make_utterances(targets, 0.0, (2, 6), 0).argmax(1)  # (n, t), coefficient of the largest energy
     moved = middle[:, -1] - middle[:, 7]  # at frame 7 all sound, and none has come to rest for long
     assert (moved[targets == 0] >= 0).all()
     assert (moved[targets == 1] == 0).all()
@@ -32,14 +32,15 @@ def test_formants_go_where_their_class_says() -> None:
     assert abs(moved[targets == 0].mean() + moved[targets == 2].mean()) < 0.3
 
 
-def test_a_shift_makes_all_of_it_later() -> None:
+def test_later_onsets_make_all_of_it_later() -> None:
     targets = np.repeat([0, 1, 2], 5)
-    now, late = (make_utterances(targets, 0.0, shift, 3) for shift in (0, 2))
+    now, late = (make_utterances(targets, 0.0, onsets, 3) for onsets in ((2, 6), (4, 8)))
     assert np.allclose(late[:, :, 2:], now[:, :, :-2])
 
 
 def test_what_is_refused() -> None:
     with pytest.raises(DataError, match=r"data\.utterances: 3 are too few"):
         Transitions("train", utterances=3)
-    with pytest.raises(DataError, match=r"data\.shift: 3 frames move a transition out of sight"):
-        Transitions("train", shift=3)
+    for onsets in ([3.0], [5.0, 4.0], [-1.0, 4.0], [0.0, 10.5]):
+        with pytest.raises(DataError, match=r"data\.onsets: .* Set two numbers from 0 to 10\."):
+            Transitions("train", onsets=onsets)

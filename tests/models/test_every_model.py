@@ -15,6 +15,7 @@ from dltk.models.lenet1 import LeNet1
 from dltk.models.lenet5 import LeNet5
 from dltk.models.linear import Linear
 from dltk.models.mlp import MLP
+from dltk.models.multi_column import Column
 from dltk.models.overfeat import OverFeatAccurate, OverFeatFast
 from dltk.models.simard import SimardNet
 from dltk.models.tdnn import TimeDelayNet
@@ -38,6 +39,11 @@ MAKERS = {
     "lenet5_unit_variance": lambda: LeNet5(first_weights="unit_variance"),
     "lenet5_rbf": lambda: LeNet5(output="rbf"),
     "simard": lambda: SimardNet(num_classes=4),
+    "multi_column": lambda: Column(num_classes=4),
+    **{
+        f"multi_column_{way}": lambda way=way: Column(num_classes=4, preprocessing=way, narrow=10)
+        for way in ("imadjust", "histeq", "adapthisteq", "conorm")
+    },
     "deepface": lambda: DeepFace(**DEEPFACE, first_weights="he"),
     "deepface_paper": lambda: DeepFace(**DEEPFACE),
     "tdnn": lambda: TimeDelayNet(num_classes=4),
