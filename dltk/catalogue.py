@@ -319,6 +319,13 @@ MODELS: dict[str, Architecture] = _table(
         parameters=4_060_000,
     ),
     Architecture(
+        name="mrnn",
+        target="dltk.models.mrnn:MRNN",
+        task="language",
+        paper="Sutskever, Martens, Hinton, Generating text with recurrent neural networks, ICML 2011 (ref. 83)",
+        parameters=4_888_586,
+    ),
+    Architecture(
         name="skipgram",
         target="dltk.models.skipgram:SkipGram",
         task="word_vectors",

@@ -6,10 +6,10 @@ The training part is cut into lanes of equal length that are read beside each ot
 behind sample k - 1, so that a network's state after one is its state before the next (truncated back-propagation
 through time). A global batch holds one window of each lane. Validation and test are windows too, and each is read from
 a few tokens before it, from a new state; so every token but the first counts once, whatever reads it and in whatever
-order.
+order. With `burn_in`, windows of training are read so too.
 """
 
-# Shapes: b windows, t tokens of a window, n tokens of a part, w windows of a part.
+# Shapes: b windows, t tokens of a window, c tokens read before it, n tokens of a part.
 
 import functools
 from pathlib import Path
@@ -40,6 +40,8 @@ class RunningText:
         lanes: read beside each other in training; as many as a global batch has samples.
         unroll: tokens of a window (t).
         context: tokens that are read before a window of validation and test.
+        burn_in: tokens that are read before a window of training too, which then begins from a new state; null: its
+            state is the one after the window before.
 
     Raises:
         DataError: a file is missing, no UTF-8, or too short to be cut so.
@@ -59,20 +61,25 @@ class RunningText:
         lanes: int = 32,
         unroll: int = 32,
         context: int = 32,
+        burn_in: int | None = None,
     ) -> None:
         require_size("vocab_size", vocab_size)
-        for key, value, least in (("lanes", lanes, 1), ("unroll", unroll, 1), ("context", context, 0)):
+        sizes = (("lanes", lanes, 1), ("unroll", unroll, 1), ("context", context, 0), ("burn_in", burn_in or 0, 0))
+        for key, value, least in sizes:
             if value < least:
                 raise DataError("", f"data.{key}", f"{value} is less than {least}", f"Set at least {least}.")
         text = Text(split, data_dir, folder)
         self._place = text.place
-        self.split, self.unroll, self.context = split, unroll, context
+        self.split, self.unroll = split, unroll
+        self._carried = split == "train" and burn_in is None
+        self.before = context if split != "train" else burn_in or 0  # tokens that are read before a window
         self.vocabulary = text.vocabulary(f"{tokens}-{vocab_size}", lambda lines: learn(tokens, lines, vocab_size))
         self.numbers = text.encoded(self.vocabulary)  # (n,)
         self.lanes = lanes if split == "train" else 1
         self._windows, self.left_out = self._cut(text.path)
-        about = [text.sha256, self.vocabulary.hash]
-        self.index_hash = fingerprint({split: [*about, *map(str, (lanes, unroll, context))]})
+        about = [text.sha256, self.vocabulary.hash, *map(str, (lanes, unroll, context))]
+        about += [] if burn_in is None else [f"burn_in={burn_in}"]
+        self.index_hash = fingerprint({split: about})
 
     def _cut(self, path: Path) -> tuple[int, int]:
         """Windows, and the tokens at the end that fill none in each lane."""
@@ -96,23 +103,20 @@ class RunningText:
         return self._windows
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        """One window: `words` and `target` int64 (t,), `fresh` int64: 1 where the state before it is a new one."""
+        """One window: `words` int64 (c + t,), `target` (t,), `fresh`: 1 where the state before it is a new one."""
         return {name: values[0] for name, values in self.batch(np.array([number])).items()}
 
     def batch(self, numbers: NDArray[np.int64]) -> dict[str, Tensor]:
-        """Windows (b,): `words` (b, t), `target` (b, t), PAD where a token does not count, and `fresh` (b,)."""
+        """Windows (b,): `words` (b, c + t), `target` (b, t), PAD where a token does not count, and `fresh` (b,)."""
         starts = numbers * self.unroll  # (b,)
-        if self.split == "train":
-            places = starts[:, None] + np.arange(self.unroll)  # (b, t)
-            words, target = self.numbers[places], self.numbers[places + 1]
+        last = len(self.numbers) - 1
+        places = starts[:, None] + np.arange(-self.before, self.unroll)  # (b, c + t)
+        # Before the text stand ends of sentences; behind it nothing counts.
+        words = np.where(places < 0, EOS, self.numbers[places.clip(0, last)])
+        following = places[:, self.before :] + 1  # (b, t)
+        target = np.where(following <= last, self.numbers[following.clip(0, last)], PAD)
+        fresh = np.ones(len(numbers), bool)
+        if self._carried:
             fresh = numbers % (self._windows // self.lanes) == 0
-        else:
-            places = starts[:, None] + np.arange(-self.context, self.unroll)  # (b, c + t)
-            # Before the text stand ends of sentences; behind it nothing counts.
-            last = len(self.numbers) - 1
-            words = np.where(places < 0, EOS, self.numbers[places.clip(0, last)])
-            counts = (places >= starts[:, None]) & (places < last)
-            target = np.where(counts, self.numbers[(places + 1).clip(0, last)], PAD)
-            fresh = np.ones(len(numbers), bool)
         found = {"words": words, "target": target, "fresh": fresh}
         return {name: torch.from_numpy(values.astype(np.int64)) for name, values in found.items()}

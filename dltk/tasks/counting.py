@@ -24,7 +24,8 @@ class Counting(AtOnce, Language):
     def gather(self, batch: Batch) -> tuple[Tensor, ...]:
         """Windows of words, the words that follow, and how many lanes there are."""
         lanes = torch.full((len(batch["words"]),), batch["info"].samples)
-        return batch["words"], batch["target"], lanes
+        target = batch["target"]  # (b, t)
+        return batch["words"][:, -target.shape[1] :], target, lanes
 
     def pass_over(self, batch: Batch) -> None:
         """Read on, so that the last windows, by which the loss is told, are known with the words before them."""

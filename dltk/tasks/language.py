@@ -15,7 +15,7 @@ from dltk.tasks.lexical import Lexical
 from dltk.tasks.task import Batch, Procedure
 from dltk.tasks.totals import Totals
 
-# Shapes: b lanes or windows, t tokens of a window, m numbers of a state.
+# Shapes: b lanes or windows, t tokens of a window, c tokens read before it, m numbers of a state.
 
 
 class Language(Lexical):
@@ -60,7 +60,7 @@ class Language(Lexical):
         """Loss and counted tokens of one micro-batch, as sums; in training the lanes' states go on."""
         model: Any = self.model
         target = batch["target"]  # (b, t)
-        known = self.read_on(batch)
+        known = self.read_on(batch)[:, -target.shape[1] :]
         self._window = target.shape[1]
         chosen = tokens.real(target) & (batch["weight"] > 0)[:, None]  # (b, t)
         losses = model.losses(known[chosen], target[chosen])  # (n,)
@@ -70,9 +70,9 @@ class Language(Lexical):
         return measures
 
     def read_on(self, batch: Batch) -> Tensor:
-        """What is known after each word of a micro-batch (b, t, ...); in training the lanes' states go on."""
+        """What is known after each word of a micro-batch (b, c + t, ...); in training the lanes' states go on."""
         model: Any = self.model
-        words = batch["words"]  # (b, t)
+        words = batch["words"]  # (b, c + t)
         first = model.start(len(words)).to(words.device)  # (b, m)
         if not self.training:
             return model.read(words, first)[0]

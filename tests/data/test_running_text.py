@@ -55,6 +55,7 @@ def test_every_token_but_the_first_counts_once_and_is_read_in_its_context(root, 
     batch = part.batch(np.arange(len(part)))
     counted = batch["target"] != PAD
     assert (batch["target"][counted].numpy() == part.numbers[1:]).all()
+    assert batch["target"].shape == (len(part), UNROLL)
     assert batch["words"].shape == (len(part), CONTEXT + UNROLL)
     assert (batch["words"][0, :CONTEXT] == EOS).all()
     before = np.concatenate([np.full(CONTEXT, EOS), part.numbers])
@@ -63,6 +64,22 @@ def test_every_token_but_the_first_counts_once_and_is_read_in_its_context(root, 
         read = batch["words"][number].numpy()[: len(before) - first]
         assert (read == before[first : first + CONTEXT + UNROLL]).all()
     assert bool(batch["fresh"].all())
+
+
+def test_with_a_burn_in_windows_of_training_are_read_from_a_new_state_after_the_tokens_before_them(root):
+    part, carried = part_of(root, "train", burn_in=3), part_of(root, "train")
+    assert len(part) == len(carried)
+    numbers = np.arange(len(part))
+    batch, other = part.batch(numbers), carried.batch(numbers)
+    assert (batch["target"] == other["target"]).all()
+    assert (batch["words"][:, 3:] == other["words"]).all()
+    assert bool(batch["fresh"].all())
+    assert 0 < int(other["fresh"].sum()) == LANES < len(part)
+    before = np.concatenate([np.full(3, EOS), part.numbers])
+    for number in range(len(part)):
+        assert (batch["words"][number, :3].numpy() == before[number * UNROLL : number * UNROLL + 3]).all()
+    assert part_of(root, "train", burn_in=0).batch(numbers)["words"].shape == (len(part), UNROLL)
+    assert len({one.index_hash for one in (part, carried, part_of(root, "train", burn_in=0))}) == 3
 
 
 def test_characters_are_those_of_the_text_and_a_line_s_end_is_one(root):
@@ -98,6 +115,7 @@ def test_what_was_worked_out_is_kept_and_follows_the_text(root, tmp_path):
         (b"one two three\n", {}, r"train\.txt: 4 tokens fill no window of 5 in each of 4 lanes"),
         (b"one two three\n", {"vocab_size": 4}, "data.vocab_size: 4 tokens, of which four are special"),
         (b"one two three\n", {"unroll": 0}, "data.unroll: 0 is less than 1"),
+        (b"one two three\n", {"burn_in": -1}, "data.burn_in: -1 is less than 0"),
     ],
 )
 def test_texts_that_cannot_be_read(tmp_path, data, settings, says):

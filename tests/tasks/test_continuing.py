@@ -10,6 +10,7 @@ import torch
 import dltk
 from dltk import cli
 from dltk.layers.tokens import EOS
+from dltk.models.mrnn import MRNN
 from dltk.models.ngram import NGram
 from dltk.models.nplm import NPLM
 from dltk.models.rnnlm import RNNLM
@@ -17,6 +18,7 @@ from dltk.tasks.continuing import continued
 
 MODELS = {
     "rnnlm": lambda: RNNLM(vocab_size=9, hidden_size=6, classes=3),
+    "mrnn": lambda: MRNN(vocab_size=9, hidden_size=6, factors=5),
     "nplm": lambda: NPLM(vocab_size=9, order=3, embedding_size=4, hidden_size=5),
     "ngram": lambda: counted(),
 }

@@ -86,6 +86,17 @@ def test_tokens_that_do_not_count_cost_nothing(model):
     assert float(found["loss"]) == pytest.approx(float(found["scores"].sum()), rel=1e-5)
 
 
+def test_tokens_of_a_burn_in_are_read_and_cost_nothing(model):
+    text, task = lanes_of(2), Language(model).train()
+    plain, at = batch_of(text, 1), WINDOW
+    batch = {**plain, "words": text[:, at - 3 : at + WINDOW], "fresh": torch.ones(LANES)}
+    found = task.measure(batch)
+    assert int(found["weight"]) == LANES * WINDOW == task.weigh(plain["info"])[1]
+    known, _ = model.read(batch["words"], model.start(LANES))
+    whole = model.losses(known[:, 3:].flatten(0, 1), plain["target"].flatten())
+    assert float(found["loss"]) == pytest.approx(float(whole.sum()), rel=1e-5)
+
+
 @pytest.fixture(name="root", scope="module")
 def made_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("texts")
@@ -160,6 +171,12 @@ def test_counts_are_those_of_every_lane(root):
         "model": {"architecture": "ngram", "vocab_size": 40, "order": 2},
         "task": {"name": "counting"}, "optimizer": None,
     })  # fmt: skip
+    again = dltk.train(*small(root, "run=counted_again"), {
+        "model": {"architecture": "ngram", "vocab_size": 40, "order": 2}, "data": {"burn_in": 3},
+        "task": {"name": "counting"}, "optimizer": None,
+    })  # fmt: skip
+    for name, counts in dltk.load(again, "last").model.named_buffers():
+        assert torch.equal(counts, dltk.load(run, "last").model.get_buffer(name))
     model = dltk.load(run, "last").model
     text = dltk.assemble.build_data(run.recipe).part("train")
     length = len(text) // text.lanes * text.unroll

@@ -92,6 +92,9 @@ SETS = {
         source="the folder with bible-kjv_*.deb and bible-kjv-text_*.deb",
         fetches=True,
     ),
+    "pydoc_topics": KnownSet(
+        module="pydoc_topics", what="what Python's help() says of itself, 370,000 characters, from its standard library"
+    ),
     "icons": KnownSet(
         module="icons",
         what="6,000 icons by different hands in 8 contexts, from the themes of Debian, by apt",

@@ -17,7 +17,7 @@ from dltk.data.pack import Packing, Settings
 from dltk.data.prepare import Origin, Progress
 from dltk.data.prepare.archives import FOLDER
 from dltk.data.prepare.debian import download, packages
-from dltk.data.shards.sets import ShardSet
+from dltk.data.prepare.running import written
 from dltk.data.splits import SPLITS
 from dltk.errors import DataError
 
@@ -38,23 +38,16 @@ def prepare(origin: Origin, to: Path, settings: Settings, progress: Progress) ->
         for package in packages(folder, PACKAGES):
             _run(["dpkg-deb", "-x", str(package), root])
         lines = _run([f"{root}/usr/bin/bible", "-p", f"{root}/usr/lib", "-f", ALL]).splitlines()
-    texts = parts(lines)
-    for count, (part, verses) in enumerate(texts.items(), 1):
-        partial = to / f".{part}.txt.part"
-        partial.write_text("".join(f"{verse}\n" for verse in verses), encoding="utf-8")
-        partial.replace(to / f"{part}.txt")
-        progress(count, len(texts))
+    packing = written("bible", parts(lines), to, progress)
     shutil.rmtree(to / FOLDER, ignore_errors=True)
-    made = ShardSet(name="bible", kind="running text", splits={part: f"{part}.txt" for part in texts})
-    size = sum((to / name).stat().st_size for name in made.splits.values())
-    return Packing(made, {part: len(verses) for part, verses in texts.items()}, size, [])
+    return packing
 
 
-def parts(lines: Iterable[str]) -> dict[str, list[str]]:
-    """Lines such as "Ge1:1 In the beginning ..." to the verses of each part, in their order.
+def parts(lines: Iterable[str]) -> dict[str, str]:
+    """Lines such as "Ge1:1 In the beginning ..." to the verses of each part, in their order, one a line.
 
     Raises:
-        DataError: a line is none, or a part has no verse.
+        DataError: a line is no verse.
     """
     found: dict[str, list[str]] = {part: [] for part in SPLITS}
     for line in lines:
@@ -65,10 +58,7 @@ def parts(lines: Iterable[str]) -> dict[str, list[str]]:
             )
         place = hash64(match[1]) % 100
         found["train" if place < 90 else "val" if place < 95 else "test"].append(match[2])
-    empty = [part for part, verses in found.items() if not verses]
-    if empty:
-        raise DataError("", "bible", f"has no chapter for {', '.join(empty)}", "Give the whole text.")
-    return found
+    return {part: "".join(f"{verse}\n" for verse in verses) for part, verses in found.items()}
 
 
 def _run(command: list[str]) -> str:

@@ -44,7 +44,7 @@ def test_chapters_stay_whole_and_in_order_in_one_part(tmp_path: Path) -> None:
     ("text", "program", "says"),
     [
         ("no verse\n", PROGRAM, "bible: wrote no verse but 'no verse'"),
-        (VERSES[0] + "\n", PROGRAM, "bible: has no chapter for"),
+        (VERSES[0] + "\n", PROGRAM, "bible: has no text for"),
         ("", "#!/bin/sh\necho cannot read >&2\nexit 3\n", "bible: cannot read"),
     ],
 )
