@@ -7,6 +7,7 @@ A state is one tensor, so that its gradient is one too.
 
 # Shapes: b sequences, t steps, x numbers read at each, m numbers of a state, n units, k steps answered at, y outputs.
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -57,3 +58,26 @@ def inputs_of(inputs: Tensor, size: int) -> None:
     """Raise ValueError where sequences are not (b, t, size), with a step at least."""
     if inputs.dim() != 3 or inputs.shape[2] != size or not inputs.shape[1]:
         raise ValueError(f"inputs are {tuple(inputs.shape)}, the network takes (b, t, {size}). Set model.input_size")
+
+
+def vanishing(net: Any, found: list[Tensor], gradients: Sequence[Tensor]) -> Tensor:
+    """How gradients change from step to step on their way back, (b,): 0 where their norms stay.
+
+    Pascanu, Mikolov, Bengio, "On the difficulty of training recurrent neural networks", ICML (2013), section 3.3 and
+    equation 9: of each step (|dE/ds_{t+1} ds_{t+1}/ds_t| / |dE/ds_{t+1}| - 1)^2, of which the derivative is that by the
+    recurrent weights alone. Departs from the paper: the mean over the steps that the loss hears of, as in the
+    authors' program, where the paper has the sum.
+
+    Args:
+        net: the network; `carried_back(gradients, states)` multiplies gradients by Jacobians.
+        found: the states after each step, t times (b, n).
+        gradients: of each sequence's loss by them, t times (b, n).
+    """
+    after = torch.stack(list(gradients[1:])).detach()  # (t - 1, b, n)
+    norms = after.double().norm(dim=2)  # (t - 1, b); squares of small numbers need the range
+    heard = norms > 0
+    before = net.carried_back(after, torch.stack(found[1:])).double().square().sum(2)  # (t - 1, b)
+    # The root's slope at 0 is infinite: where nothing comes back, nothing pulls.
+    ratios = torch.where(before > 0, before, 1.0).sqrt() / torch.where(heard, norms, 1.0)
+    terms = torch.where(before > 0, ratios - 1, -1.0).square() * heard
+    return (terms.sum(0) / heard.sum(0).clamp(min=1)).to(after.dtype)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from dltk.layers import unrolled
 
 FUNCTIONS = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda a: a}
+SLOPES = {"tanh": lambda s: 1 - s.square(), "relu": torch.sign, "identity": torch.ones_like}  # f' where f is s
 
 
 class RNN(nn.Module):
@@ -95,3 +96,13 @@ class RNN(nn.Module):
     def units(self, state: Tensor) -> Tensor:
         """A state (b, n) to what is read of it: all."""
         return state
+
+    def carried_back(self, gradients: Tensor, states: Tensor) -> Tensor:
+        """Gradients by some states (..., n), and those states (..., n), to what of them the states before hear (..., n).
+
+        Of the product with the Jacobian only the matrices vary; slopes are those of the states as they are.
+        """
+        matrix = self.recurrent.weight  # ds_t / ds_{t-1} = diag(f') matrix
+        if self.feedback:
+            matrix = matrix + self.fed_back.weight @ self.output.weight
+        return (gradients * SLOPES[self.activation](states.detach())) @ matrix

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dltk.data.long_lags import Adding, Copying
+from dltk.data.long_lags import Adding, Copying, TemporalOrder
+from dltk.layers import unrolled
 from dltk.models.lstm import LSTM
 from dltk.models.lstm1997 import LSTM1997
 from dltk.models.rnn import RNN
@@ -123,3 +124,83 @@ def test_gradients_of_an_rnn_vanish_where_those_of_a_cell_that_only_adds_do_not(
     assert kept["forgets"] < 1e-6
     assert kept["remembers"] > 0.1
     assert kept["1997"] > 0.1
+
+
+def test_what_keeps_gradients_from_vanishing_is_its_equation():
+    torch.manual_seed(2)
+    net, batch = RNN(input_size=8, output_size=4, hidden_size=6).double(), batch_of(TemporalOrder("val", steps=20), 3)
+    batch["inputs"] = batch["inputs"].double()
+    task = Sequences(net, loss="cross_entropy", vanishing=0.5).train()
+    found = task.measure(batch)
+    expected = []
+    for row in range(3):
+        alone = {name: value[row : row + 1] for name, value in batch.items()}
+        states = unrolled.states(net, alone["inputs"])
+        states = states[: int(alone["at"]) + 1]  # what comes behind the answer hears nothing
+        scores = net.output(states[-1])
+        gradients = torch.autograd.grad(F.cross_entropy(scores, alone["target"][0]), states)
+        terms = []
+        for t in range(len(states) - 1):
+            jacobian = torch.diag(1 - states[t + 1][0].detach() ** 2) @ net.recurrent.weight
+            terms.append(((gradients[t + 1][0] @ jacobian).norm() / gradients[t + 1].norm() - 1) ** 2)
+        expected.append(torch.stack(terms).mean())
+    expected = torch.stack(expected)
+    assert float(found["vanishing"][0]) == pytest.approx(expected.sum().item(), rel=1e-6)
+    plain = Sequences(net, loss="cross_entropy").train().measure(batch)["loss"]
+    assert found["loss"].item() == pytest.approx((plain + 0.5 * expected.sum()).item(), rel=1e-6)
+    # The derivative of the term goes to the recurrent weights alone, with the states as they are.
+    gradients = torch.autograd.grad(found["loss"], list(net.parameters()))
+    others = torch.autograd.grad(plain, list(net.parameters()))
+    (pull,) = torch.autograd.grad(0.5 * expected.sum(), net.recurrent.weight, retain_graph=True)
+    for (name, _), one, other in zip(net.named_parameters(), gradients, others, strict=True):
+        torch.testing.assert_close(one, other + pull if name == "recurrent.weight" else other, msg=name)
+
+
+@pytest.mark.parametrize("feedback", [False, True])
+def test_an_orthogonal_linear_recurrence_needs_no_keeping(feedback):
+    net = RNN(input_size=8, output_size=4, hidden_size=6, activation="identity", feedback=feedback).double()
+    torch.nn.init.orthogonal_(net.recurrent.weight, generator=torch.Generator().manual_seed(4))
+    batch = batch_of(TemporalOrder("val", steps=50), 4)
+    batch["inputs"] = batch["inputs"].double()
+    if feedback:  # what comes back by the outputs is part of the recurrence
+        with torch.no_grad():
+            net.recurrent.weight -= net.fed_back.weight @ net.output.weight
+    found = Sequences(net, loss="cross_entropy", vanishing=1.0).train().measure(batch)
+    assert float(found["vanishing"][0]) == pytest.approx(0, abs=1e-10)
+    with torch.no_grad():
+        net.recurrent.weight *= 0.5
+    shrunk = Sequences(net, loss="cross_entropy", vanishing=1.0).train().measure(batch)
+    assert float(shrunk["vanishing"][0]) > 0.1
+
+
+def test_an_evaluation_measures_the_loss_alone_and_samples_without_weight_pull_nothing():
+    torch.manual_seed(3)
+    net, batch = RNN(input_size=8, output_size=4), batch_of(TemporalOrder("val", steps=20), 4)
+    task = Sequences(net, loss="cross_entropy", vanishing=2.0)
+    assert task.eval().measure(batch)["loss"] == Sequences(net, loss="cross_entropy").eval().measure(batch)["loss"]
+    weight = torch.tensor([1.0, 1.0, 0.0, 0.0])
+    some = task.train().measure({**batch, "weight": weight})
+    few = task.measure({name: value[:2] for name, value in batch.items()})
+    torch.testing.assert_close(some["loss"], few["loss"])
+    torch.testing.assert_close(some["vanishing"][0], few["vanishing"][0])
+
+
+def test_a_network_whose_gradients_have_vanished_is_not_torn_to_nowhere():
+    net, batch = RNN(input_size=8, output_size=4, activation="relu"), batch_of(TemporalOrder("val", steps=20), 4)
+    torch.nn.init.zeros_(net.recurrent.weight)
+    found = Sequences(net, loss="cross_entropy", vanishing=1.0).train().measure(batch)
+    found["loss"].backward()
+    assert float(found["vanishing"][0]) == 4  # one step hears of the loss in each, and the one before it of nothing
+    assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("model", "vanishing", "message"),
+    [
+        (RNN(input_size=8, output_size=4), -1.0, "vanishing is -1.0, the weight of a term. Set 0 or more"),
+        (LSTM(input_size=8, output_size=4), 1.0, "and LSTM has no one matrix that carries gradients back. Set 0, or"),
+    ],
+)
+def test_gradients_that_cannot_be_kept(model, vanishing, message):
+    with pytest.raises(ValueError, match=message):
+        Sequences(model, vanishing=vanishing)
