@@ -312,6 +312,13 @@ MODELS: dict[str, Architecture] = _table(
         settings={"vocab_size": 16_383, "direct": True},
     ),
     Architecture(
+        name="cslm",
+        target="dltk.models.cslm:CSLM",
+        task="counted_beside",
+        paper="Schwenk, Continuous space language models, Computer Speech and Language 2007 (ref. 73)",
+        parameters=14_404_692,  # 10,000,000 of them the vectors of 50,000 words
+    ),
+    Architecture(
         name="rnnlm",
         target="dltk.models.rnnlm:RNNLM",
         task="language",
@@ -366,6 +373,13 @@ TASKS: dict[str, TaskRow] = _table(
     TaskRow(
         name="language",
         target="dltk.tasks.language:Language",
+        needs=("words", "target", "fresh"),
+        metrics=LANGUAGE_METRICS,
+        scores=False,
+    ),
+    TaskRow(
+        name="counted_beside",
+        target="dltk.tasks.counted_beside:CountedBeside",
         needs=("words", "target", "fresh"),
         metrics=LANGUAGE_METRICS,
         scores=False,

@@ -9,7 +9,7 @@ a few tokens before it, from a new state; so every token but the first counts on
 order. With `burn_in`, windows of training are read so too.
 """
 
-# Shapes: b windows, t tokens of a window, c tokens read before it, n tokens of a part.
+# Shapes: b windows, t tokens of a window, c tokens read before it, l lanes, n tokens of a part or of a lane.
 
 import functools
 from pathlib import Path
@@ -98,6 +98,12 @@ class RunningText:
     def contents(self) -> str:
         """sha256 of the texts of all parts."""
         return contents_of(self._place)
+
+    def texts(self) -> Tensor:
+        """The lanes, each as it goes on over all its windows (l, n)."""
+        length = self._windows // self.lanes * self.unroll
+        places = np.arange(self.lanes)[:, None] * length + np.arange(length + 1)  # (l, n)
+        return torch.from_numpy(self.numbers[places].astype(np.int64))
 
     def __len__(self) -> int:
         return self._windows

@@ -1,4 +1,4 @@
-"""The multiplicative recurrent network against its equations, a network with a matrix for each character, and counts."""
+"""The multiplicative recurrent network against its equations, one with a matrix for each character, and counts."""
 
 import pytest
 import torch

@@ -15,6 +15,7 @@ from dltk.data.loader import BatchInfo
 from dltk.data.running_text import RunningText
 from dltk.errors import DataError, RecipeError
 from dltk.layers.tokens import PAD
+from dltk.models.ngram import NGram
 from dltk.models.rnnlm import RNNLM
 from dltk.run.claim import lower_is_better
 from dltk.run.folder import RunFolder
@@ -189,6 +190,20 @@ def test_counts_are_those_of_every_lane(root):
     last = known[:, -text.unroll :].flatten(0, 1)  # with the words before them, of windows gone by
     right = lanes[:, -text.unroll :].flatten().long()
     assert told[-1] == pytest.approx(float(model.losses(last.long(), right).mean()), rel=1e-5)
+
+
+def test_a_model_with_counts_beside_it_counts_once_and_goes_on_with_them(root):
+    network = {"architecture": "cslm", "order": 2, "vocab_size": 40, "shortlist": 20, "embedding_size": 4}
+    recipe, *rest = small(root, "run=beside")
+    run = dltk.train({**recipe, "model": {**network, "hidden_size": 6}}, *rest)
+    model = dltk.load(run, "last").model
+    text = dltk.assemble.build_data(run.recipe).part("train")
+    counted = NGram(vocab_size=40, order=2)
+    counted.fit(text.texts())
+    for name, counts in counted.named_buffers():
+        assert torch.equal(counts, model.counted.get_buffer(name))
+    measured = run.summary()["evaluation"]["metrics"]["test/perplexity"]
+    assert measured < 25
 
 
 def test_a_batch_holds_a_window_of_each_lane(root, model):
