@@ -70,6 +70,7 @@ TRANSLATION_METRICS = (
     *("loss", "token_loss", "perplexity", "token_error", "source_tokens", "target_tokens"),
     *("exact_match", "bleu", "chrf"),
 )
+TRANSCRIPTION_METRICS = ("loss", "label_error", "word_error", "exact_match", "too_short")
 LANGUAGE_METRICS = ("loss", "perplexity", "bits")
 VECTOR_METRICS = ("loss", "pair_loss", "kind_error")
 KRIZHEVSKY_2012 = (
@@ -86,6 +87,7 @@ JEAN_2015 = "Jean et al., On using very large target vocabulary for neural machi
 CHO_2014 = "Cho et al., Learning phrase representations using RNN encoder-decoder, EMNLP 2014, arXiv 1406.1078"
 HOCHREITER_1997 = "Hochreiter, Schmidhuber, Long short-term memory, Neural Computation 1997"
 LECUN_1998 = "LeCun, Bottou, Bengio, Haffner, Gradient-based learning applied to document recognition, Proc. IEEE 1998"
+GRAVES_2013 = "Graves, Mohamed, Hinton, Speech recognition with deep recurrent neural networks, ICASSP 2013"
 
 MODELS: dict[str, Architecture] = _table(
     Architecture(
@@ -297,6 +299,20 @@ MODELS: dict[str, Architecture] = _table(
         parameters=93,
     ),
     Architecture(
+        name="deep_blstm",
+        target="dltk.models.deep_blstm:DeepBLSTM",
+        task="transcription",
+        paper=GRAVES_2013 + " (ref. 87, CTC-3l-250h)",
+        parameters=3_787_562,
+    ),
+    Architecture(
+        name="blstm_transducer",
+        target="dltk.models.deep_blstm:BLSTMTransducer",
+        task="transcription",
+        paper=GRAVES_2013 + " (ref. 87, Trans-3l-250h)",
+        parameters=4_335_312,
+    ),
+    Architecture(
         name="ngram",
         target="dltk.models.ngram:NGram",
         task="counting",
@@ -368,6 +384,13 @@ TASKS: dict[str, TaskRow] = _table(
         target="dltk.tasks.sequences:Sequences",
         needs=("inputs", "at", "target"),
         metrics=("loss", "sequence_error"),
+        scores=False,
+    ),
+    TaskRow(
+        name="transcription",
+        target="dltk.tasks.transcription:Transcription",
+        needs=("frames", "length", "target"),
+        metrics=TRANSCRIPTION_METRICS,
         scores=False,
     ),
     TaskRow(
@@ -505,6 +528,13 @@ DATASETS: dict[str, DatasetRow] = _table(
         target="dltk.data.long_lags:Copying",
         provides=("inputs", "at", "target"),
         what="ten symbols to copy after many steps, made by rule without end",
+    ),
+    DatasetRow(
+        name="tones",
+        target="dltk.data.tones:Tones",
+        provides=("frames", "length", "target"),
+        what="symbols held for some frames each, in noise, to transcribe; made by rule",
+        classes=8,
     ),
 )
 

@@ -282,7 +282,7 @@ def _stack(values: list[Any]) -> Any:
     if isinstance(values[0], str):
         return values
     tensors = [torch.as_tensor(value) for value in values]
-    if tensors[0].ndim == 1 and len({len(tensor) for tensor in tensors}) > 1:
+    if tensors[0].ndim in (1, 2) and len({len(tensor) for tensor in tensors}) > 1:
         return pad_sequence(tensors, batch_first=True)
     return torch.stack(tensors)
 

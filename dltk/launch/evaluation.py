@@ -18,6 +18,7 @@ from dltk.assemble import build_data, build_task
 from dltk.data.datamodule import DataModule
 from dltk.data.views import ScaleJitter
 from dltk.errors import LaunchError
+from dltk.launch.transcripts import Transcripts, width_of
 from dltk.launch.translations import Sentences, decoding_of, moses_of, own_protocol
 from dltk.run.folder import RunFolder
 from dltk.run.protocol import KINDS, SINGLE_CROP, TRANSLATIONS, Protocol
@@ -25,6 +26,7 @@ from dltk.run.reference import find_checkpoint
 from dltk.tasks.classification import Classification
 from dltk.tasks.protocols import PROTOCOLS, Applied, Situation
 from dltk.tasks.task import Task
+from dltk.tasks.transcription import Transcription
 from dltk.tasks.translation import Translation
 from dltk.trainer.config import TrainConfig, section
 from dltk.trainer.make import Place, bare_trainer
@@ -173,13 +175,17 @@ def evaluate(
         task.averaged = applied.scores
     task.split = question.split
     protocol = question.protocol
-    kept: Predictions | Sentences = Predictions()
+    kept: Predictions | Sentences | Transcripts = Predictions()
     if isinstance(task, Translation):
         protocol, kept = replace(own_protocol(protocol), members=1 + len(others)), Sentences()
         task.join(others)
         task.decoding = decoding_of(task, protocol)
         task.require(data.part(question.split))
         task.moses = moses_of(data.part(question.split), protocol)
+    if isinstance(task, Transcription):
+        protocol, kept = own_protocol(protocol), Transcripts()
+        task.width = width_of(protocol)
+        task.require(data.part(question.split))
     shown = [Bar(f"{folder.name} {question.split}")] if place.rank == 0 else []
     trainer = bare_trainer(
         place,
@@ -237,6 +243,9 @@ def _applied(task: Task, data: DataModule, question: Question) -> Applied:
         decoding_of(task, own_protocol(protocol))
         if protocol.kind == "multibleu_tok":
             moses_of(data.part(question.split), protocol)
+        return Applied()
+    if isinstance(task, Transcription):
+        width_of(own_protocol(protocol))
         return Applied()
     if protocol.kind in TRANSLATIONS:
         what = f"{protocol.kind} is of translations, and {type(task).__name__} gives none"

@@ -1,0 +1,244 @@
+"""Transcription: an utterance's frames in, labels out, of which nobody said at which frame they are."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics.functional.text import edit_distance
+
+from dltk.data.loader import BatchInfo
+from dltk.errors import DataError, LaunchError
+from dltk.layers.alignments import BLANK, ctc_needs, transducer_losses
+from dltk.tasks.lexical import Reading
+from dltk.tasks.task import Batch, Procedure, mixed_seed
+from dltk.tasks.transcribing import Labels, best_paths, prefix_beam, transducer_beam, write_greedily
+
+# Shapes: b utterances, t frames, x numbers of a frame, u labels of a target, k labels.
+
+NOISE = 1303_5778  # what a step's noise is drawn for; another stream than those of the masks
+
+
+class Alphabet(NamedTuple):
+    """What labels are called, and how transcripts are compared.
+
+    Args:
+        names: of the labels from 1 on.
+        spells: labels are characters, and spaces part words.
+        folded: what a label is taken for where transcripts are compared, by name; "" leaves it out.
+    """
+
+    names: tuple[str, ...]
+    spells: bool = False
+    folded: Mapping[str, str] = {}
+
+    def text(self, labels: Sequence[int]) -> str:
+        """A transcript as it is shown; of numbers that are no label, nothing."""
+        known = [self.names[label - 1] for label in labels if 0 < label <= len(self.names)]
+        return ("" if self.spells else " ").join(known)
+
+    def compared(self, labels: Sequence[int]) -> list[str]:
+        """The names of a transcript's labels as they are compared."""
+        known = [self.names[label - 1] for label in labels if 0 < label <= len(self.names)]
+        return [name for name in (self.folded.get(name, name) for name in known) if name]
+
+
+class Transcribed(NamedTuple):
+    """One utterance of an evaluation."""
+
+    key: str
+    hypothesis: str
+    reference: str
+    exact: bool  # as they are compared
+
+
+class Transcription(Reading):
+    """Trains a network that transcribes, and measures how many labels and words it gets wrong.
+
+    The loss of an utterance is -log P of its labels, summed over all alignments: by connectionist temporal
+    classification, or by the network itself where it is a transducer (it has `join`). With CTC an utterance that has
+    fewer frames than its labels need has no alignment; its loss counts as 0, and `too_short` is the share of such, in
+    per cent. `label_error` and `word_error` are insertions, deletions and substitutions for each 100 labels or words of
+    the references.
+
+    Args:
+        model: the network; frames (b, t, x) and their numbers (b,) to scores (b, t, k + 1).
+        weight_noise: standard deviation of what is added to every weight while a global batch is trained on.
+        procedure: optimiser, schedule, clipping, seed.
+    """
+
+    same_calls = False  # longer utterances take more steps
+
+    def __init__(self, model: nn.Module, *, weight_noise: float = 0.0, procedure: Procedure | None = None) -> None:
+        super().__init__(model, procedure)
+        if weight_noise < 0:
+            raise ValueError(f"weight_noise is {weight_noise}, a standard deviation. Set 0 or more")
+        if len(self.metrics):
+            raise ValueError("a transcription has no class scores for train.metrics. Remove them")
+        self.weight_noise = weight_noise
+        self.width: int | None = 1  # of the beam in evaluation; 1 takes what is likeliest at each moment
+        self.alphabet: Alphabet | None = None  # from the training data, or from a checkpoint
+        self.transcribed: list[Transcribed] = []  # of the part evaluated last, all processes', sorted by key
+        self._mine: list[Transcribed] = []
+
+    @property
+    def transduces(self) -> bool:
+        """Whether the network reads labels too."""
+        return hasattr(self.model, "join")
+
+    def on_fit_start(self) -> None:
+        """See that there are whole weights to which noise can be added.
+
+        Raises:
+            LaunchError: they lie in parts on several processes.
+        """
+        super().on_fit_start()
+        if self.weight_noise and any(type(one.data) is not Tensor or not one.numel() for one in self.parameters()):
+            what = f"is {self.weight_noise}, and no process has the weights whole"
+            raise LaunchError("", "task.weight_noise", what, "Choose the strategy ddp, or set it to 0.")
+
+    def measure(self, batch: Batch) -> dict[str, Any]:
+        """Loss of one micro-batch as a sum; in evaluation the errors of its transcripts too."""
+        counts = batch["weight"] > 0  # (b,)
+        target = batch["target"]  # (b, u)
+        lengths = batch["length"].clamp(min=1)  # a damaged sample has none
+        read = self._read(batch["frames"], lengths, target, batch["info"])
+        if self.transduces:
+            losses, short = transducer_losses(read, lengths, target), torch.zeros_like(counts)
+        else:
+            logs = torch.log_softmax(read.float(), dim=2)  # (b, t, k + 1)
+            labels = (target != BLANK).sum(1)
+            short = counts & (ctc_needs(target) > lengths)
+            losses = F.ctc_loss(
+                logs.transpose(0, 1), target, lengths, labels, BLANK, reduction="none", zero_infinity=True
+            )  # (b,)
+        measures: dict[str, Any] = {
+            "loss": losses[counts].sum(),
+            "weight": counts.sum(),
+            "too_short": (100.0 * short.sum(), counts.sum()),
+        }
+        if not self.training:
+            encoded = None if self.transduces else logs
+            measures |= self._errors(batch, self.transcribe(batch["frames"], lengths, encoded))
+        return measures
+
+    def _read(self, frames: Tensor, lengths: Tensor, target: Tensor, info: BatchInfo) -> Tensor:
+        """The network's scores; while it trains, with the noise of the step, on every process and pass the same."""
+        given = (frames, lengths, target) if self.transduces else (frames, lengths)
+        if not self.training or not self.weight_noise:
+            return self.model(*given)
+        drawn = torch.Generator().manual_seed(mixed_seed(self.procedure.seed, NOISE, info.step))
+        noisy = {
+            name: weight + self.weight_noise * torch.randn(weight.shape, generator=drawn).to(weight)
+            for name, weight in self.model.named_parameters()
+        }
+        return torch.func.functional_call(self.model, noisy, given)
+
+    def weigh(self, info: BatchInfo) -> tuple[float, float]:
+        """What a micro-batch and its whole global batch weigh: their utterances."""
+        return float(len(info.keys) - len(info.damaged)), float(info.samples)
+
+    # Evaluation
+
+    @torch.no_grad()
+    def transcribe(self, frames: Tensor, lengths: Tensor, logs: Tensor | None = None) -> list[Labels]:
+        """Frames (b, t, x), of which so many are real (b,), to the labels of each utterance.
+
+        Args:
+            frames: of the utterances.
+            lengths: of each.
+            logs: what the network made of them (b, t, k + 1), where it is known.
+        """
+        model: Any = self.model
+        if self.transduces:
+            read = model.frames(frames, lengths)
+            if self.width == 1:
+                return write_greedily(model, read, lengths)
+            each = zip(read, lengths.tolist(), strict=True)
+            return [transducer_beam(model, one[:length], self.width)[0].labels for one, length in each]
+        if logs is None:
+            logs = torch.log_softmax(model(frames, lengths).float(), dim=2)
+        if self.width == 1:
+            return best_paths(logs, lengths)
+        each = zip(logs.cpu(), lengths.tolist(), strict=True)
+        return [prefix_beam(one[:length], self.width)[0].labels for one, length in each]
+
+    def _errors(self, batch: Batch, found: Sequence[Labels]) -> dict[str, tuple[float, float]]:
+        """Edits of the labels and words of a batch's transcripts, as sums; the transcripts are kept."""
+        model: Any = self.model
+        alphabet = self.alphabet or Alphabet(tuple(map(str, range(1, model.output.out_features))))
+        wrong = labels = wrong_words = words = 0
+        for at, hypothesis in enumerate(found):
+            if batch["weight"][at] <= 0:
+                continue
+            reference = [label for label in batch["target"][at].tolist() if label != BLANK]
+            sides = alphabet.compared(hypothesis), alphabet.compared(reference)
+            wrong, labels = wrong + edits(*sides), labels + len(sides[1])
+            if alphabet.spells:
+                own, right = ("".join(side).split() for side in sides)
+                wrong_words, words = wrong_words + edits(own, right), words + len(right)
+            texts = alphabet.text(hypothesis), alphabet.text(reference)
+            self._mine.append(Transcribed(batch["info"].keys[at], *texts, sides[0] == sides[1]))
+        measures: dict[str, tuple[float, float]] = {"label_error": (100.0 * wrong, labels)}
+        if alphabet.spells:
+            measures["word_error"] = (100.0 * wrong_words, words)
+        return measures
+
+    def _read_corpus(self) -> dict[str, float]:
+        """How many transcripts are right, in per cent, of all processes' utterances."""
+        parts: list[Any] = [self._mine]
+        if self.trainer.world_size > 1:
+            parts = [None] * self.trainer.world_size
+            dist.all_gather_object(parts, self._mine)
+        self.transcribed = sorted((one for part in parts for one in part), key=lambda one: one.key)
+        self._mine = []
+        if not self.transcribed:
+            return {}
+        return {"exact_match": 100.0 * sum(one.exact for one in self.transcribed) / len(self.transcribed)}
+
+    # Labels
+
+    def require(self, part: Any) -> None:
+        """See that a data set has the task's labels; a task that has none yet takes the data's.
+
+        Raises:
+            DataError: the data set names none, more than the network has, or others than those of the checkpoint that
+                the task was restored from.
+        """
+        names = tuple(getattr(part, "classes", ()))
+        if not names:
+            what = f"{type(part).__name__} has no `classes`, the names of labels"
+            raise DataError("", "data.name", what, "Choose utterances (tones, recordings).")
+        found = Alphabet(names, getattr(part, "spells", False), getattr(part, "folded", {}))
+        if self.alphabet is not None and self.alphabet.names != found.names:
+            what = "its labels are not those that the network was trained with"
+            raise DataError("", "data", what, "Bring back the data of the run.")
+        self.alphabet = found
+        lengths: Any = getattr(part, "lengths", None)  # labels and frames (n, 2)
+        short = 0 if self.transduces or lengths is None else int((lengths[:, 0] > lengths[:, 1]).sum())
+        if short:
+            what = f"{short:,} of {len(lengths):,} utterances have more labels than frames, and so no alignment"
+            warnings.warn(f"{what}: their loss counts as 0 (too_short)", stacklevel=2)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the labels too: without them nobody can read what the network writes."""
+        super().on_save_checkpoint(checkpoint)
+        if self.alphabet is not None:
+            names, spells, folded = self.alphabet
+            checkpoint["alphabet"] = {"names": list(names), "spells": spells, "folded": dict(folded)}
+
+    def restore(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take the labels from a checkpoint."""
+        if "alphabet" in checkpoint:
+            kept = checkpoint["alphabet"]
+            self.alphabet = Alphabet(tuple(kept["names"]), kept["spells"], kept["folded"])
+
+
+def edits(found: Sequence[str], right: Sequence[str]) -> int:
+    """Insertions, deletions and substitutions that make one sequence of names of another."""
+    numbers = {name: chr(number) for number, name in enumerate(dict.fromkeys([*found, *right]), 0x100)}
+    one, other = ("".join(numbers[name] for name in side) for side in (found, right))
+    return int(edit_distance([one], [other], reduction="sum"))
