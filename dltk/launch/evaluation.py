@@ -18,14 +18,16 @@ from dltk.assemble import build_data, build_task
 from dltk.data.datamodule import DataModule
 from dltk.data.views import ScaleJitter
 from dltk.errors import LaunchError
-from dltk.launch.translations import Sentences, decoding_of, moses_of, own_protocol
+from dltk.launch.translations import Captions, Sentences, decoding_of, moses_of, own_protocol
 from dltk.run.folder import RunFolder
 from dltk.run.protocol import KINDS, SINGLE_CROP, TRANSLATIONS, Protocol
 from dltk.run.reference import find_checkpoint
+from dltk.tasks.captioning import Captioning
 from dltk.tasks.classification import Classification
 from dltk.tasks.protocols import PROTOCOLS, Applied, Situation
 from dltk.tasks.task import Task
 from dltk.tasks.translation import Translation
+from dltk.tasks.writing import Writing
 from dltk.trainer.config import TrainConfig, section
 from dltk.trainer.make import Place, bare_trainer
 from dltk.trainer.stopping import Stopping
@@ -174,12 +176,14 @@ def evaluate(
     task.split = question.split
     protocol = question.protocol
     kept: Predictions | Sentences = Predictions()
-    if isinstance(task, Translation):
-        protocol, kept = replace(own_protocol(protocol), members=1 + len(others)), Sentences()
+    if isinstance(task, Writing):
+        protocol = replace(own_protocol(protocol), members=1 + len(others))
         task.join(others)
         task.decoding = decoding_of(task, protocol)
         task.require(data.part(question.split))
-        task.moses = moses_of(data.part(question.split), protocol)
+        kept = Captions() if isinstance(task, Captioning) else Sentences()
+        if isinstance(task, Translation):
+            task.moses = moses_of(data.part(question.split), protocol)
     shown = [Bar(f"{folder.name} {question.split}")] if place.rank == 0 else []
     trainer = bare_trainer(
         place,
@@ -233,9 +237,9 @@ def _with_weights(folder: RunFolder, checkpoint: Path, settings: dict[str, Any])
 def _applied(task: Task, data: DataModule, question: Question) -> Applied:
     """The protocol for a run's network and data."""
     protocol = question.protocol
-    if isinstance(task, Translation):
+    if isinstance(task, Writing):
         decoding_of(task, own_protocol(protocol))
-        if protocol.kind == "multibleu_tok":
+        if isinstance(task, Translation) and protocol.kind == "multibleu_tok":
             moses_of(data.part(question.split), protocol)
         return Applied()
     if protocol.kind in TRANSLATIONS:
