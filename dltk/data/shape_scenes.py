@@ -209,7 +209,7 @@ def drawn(scene: Iterable[Object], size: int, ground: int) -> NDArray[np.uint8]:
         inside = {
             "circle": (x - 0.5) ** 2 + (y - 0.5) ** 2 <= 0.25,
             "square": np.ones((len(places), len(places)), bool),
-            "triangle": abs(x - 0.5) <= y / 2,
+            "triangle": abs(x - 0.5) <= (y + y[0]) / 2 + 1e-9,  # of a row its lower edge
             "cross": (abs(x - 0.5) <= 1 / 6) | (abs(y - 0.5) <= 1 / 6),
         }[one.shape]
         picture[one.top : one.bottom, one.left : one.right][inside] = COLOURS[one.colour]

@@ -213,11 +213,10 @@ class GoogLeNet(nn.Module):
         if poolings > 0:
             y = self.norm1(self.pool1(y))  # (b, 64, 56, 56)
             y = self.norm2(self.conv2(self.conv2_reduce(y).relu()).relu())  # (b, 192, 56, 56)
-        for pool, names in zip((self.pool2, self.pool3, self.pool4), STAGES, strict=True):
-            if int(names[0][0]) - 1 <= poolings:
-                y = pool(y)
-                for name in names:
-                    y = self.get_submodule(f"inception{name}")(y)
+        for number, names in list(enumerate(STAGES, 2))[: max(0, poolings - 1)]:
+            y = self.get_submodule(f"pool{number}")(y)
+            for name in names:
+                y = self.get_submodule(f"inception{name}")(y)
         return y
 
 

@@ -8,7 +8,8 @@ Vinyals, Toshev, Bengio, Erhan, "Show and tell: a neural image caption generator
 So the picture is read once, before the first token S_0, which begins every sentence; no word is asked for then. 512
 cells and embeddings of 512 numbers: the LSTM has 2,099,200 parameters.
 
-Where the paper is silent: first weights are those of `seq2seq`, and dropout is on what the LSTM reads of words and on
+Where the paper is silent: first weights are those of `seq2seq`, of the image vector from U(-w, w) with w^2 = 3/F for F
+inputs, its biases and the LSTM's second ones zero; dropout is on what the LSTM reads of words and on
 what is read of it.
 
 Departs from the paper: the ConvNet is GoogLeNet as it was published, without batch normalisation. torch's LSTM has two
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from dltk.layers import expect, tokens
+from dltk.layers.fan_in import unit_variance
 from dltk.models.encoder import Encoder
 
 State = tuple[Tensor, ...]  # outputs and cells, each (b, n)
@@ -42,7 +44,7 @@ class ShowAndTell(nn.Module):
         embedding_size: numbers that stand for a word, and for the picture.
         hidden_size: cells.
         dropout: probability of dropping a number of an embedding, or a cell's output, while training.
-        first_weights: all but the ConvNet's are drawn from U(-x, x), x this number.
+        first_weights: those of the LSTM and of the words are drawn from U(-x, x), x this number.
 
     Raises:
         ValueError: a setting is impossible.
@@ -82,9 +84,11 @@ class ShowAndTell(nn.Module):
             self.initialise(name, parameter, None)
 
     def initialise(self, name: str, parameter: nn.Parameter, generator: torch.Generator | None) -> None:
-        """The ConvNet's as it does; of the rest all from U(-x, x), the second biases zero."""
+        """The ConvNet's as it does; the image vector's of variance 1/F; of the rest all from U(-x, x)."""
         if name.startswith("encoder."):
             self.encoder.initialise(name.removeprefix("encoder."), parameter, generator)
+        elif name.startswith("image_vector."):
+            unit_variance(self, name, parameter, generator)
         else:
             width = 0.0 if "bias_hh" in name else self.first_weights
             nn.init.uniform_(parameter, -width, width, generator=generator)
