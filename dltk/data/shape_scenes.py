@@ -157,7 +157,7 @@ class ShapeScenes:
             free = side - length + 1
             row, column = divmod(int(square), GRID)
             top, left = side * row + int(free * down), side * column + int(free * across)
-            found.append(Object(*KINDS[kind], top, left, top + length, left + length))
+            found.append(Object(*KINDS[int(kind)], top, left, top + length, left + length))
         return sorted(found, key=lambda one: KINDS.index(one.kind))
 
 
@@ -196,8 +196,10 @@ def written(scene: Iterable[Object]) -> str:
 
 def read(scene: str) -> list[Object]:
     """A scene from its text."""
-    parts = (one.split() for one in scene.split("; "))
-    return [Object(colour, shape, *map(int, box)) for colour, shape, *box in parts]
+    return [
+        Object(colour, shape, int(top), int(left), int(bottom), int(right))
+        for colour, shape, top, left, bottom, right in (one.split() for one in scene.split("; "))
+    ]
 
 
 def drawn(scene: Iterable[Object], size: int, ground: int) -> NDArray[np.uint8]:

@@ -1,8 +1,10 @@
 """A ConvNet without its classifier: the maps in which a captioner looks.
 
-Any of the networks in `NETWORKS`, up to one of its poolings; the layers behind it are left out. Their own papers stand
-in their files. Departs from them: convolutions begin with weights from N(0, 2/F) for F inputs where a network leaves
-the choice, so that narrow forms learn; captioners of photographs begin with those of a classifier (`init`).
+Any of the networks in `NETWORKS`, whose papers of 2012 to 2014 stand in their own files, up to one of its poolings; the
+layers behind it are left out.
+
+Departs from the papers: convolutions begin with weights from N(0, 2/F) for F inputs where a network leaves the choice,
+so that narrow forms learn. Captioners of photographs begin with those of a classifier (`init`).
 """
 
 # Shapes: b images, c channels, d maps, h and w their rows and columns, l = h w locations.

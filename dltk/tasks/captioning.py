@@ -22,7 +22,7 @@ from dltk.data.hashing import uniforms
 from dltk.data.loader import BatchInfo
 from dltk.layers import tokens
 from dltk.tasks import looking
-from dltk.tasks.decoding import Attentive, Decoding, Hypothesis, translate
+from dltk.tasks.decoding import Decoding, Hypothesis, translate
 from dltk.tasks.lexical import Lexical
 from dltk.tasks.seeing import Seeing
 from dltk.tasks.task import Batch, Procedure, mixed_seed
@@ -115,17 +115,17 @@ class Captioning(Seeing, Writing, Lexical):
         counts = batch["weight"] > 0  # (b,)
         real = tokens.real(target) & counts[:, None]  # (b, t)
         looked = None
-        if not (model.training and isinstance(model, Attentive)):
-            readout = model.readout(images, words)
-        else:
-            levels = self._levels(batch["info"], target) if self.hard else None  # (b, 1 + t)
+        levels = self._levels(batch["info"], target) if self.hard and model.training else None  # (b, 1 + t)
+        if model.training and hasattr(model, "look"):
             looked = model.look(images, words, None if levels is None else _chooser(levels, self.mixing))
             readout = looked.readout
+        else:
+            readout = model.readout(images, words)
         scores, right = model.output(readout[real]).float(), target[real]  # (n, v), (n,)
         losses = F.cross_entropy(scores, right, reduction="none")  # (n,)
         plain, n = losses.sum(), real.sum()
         loss = plain
-        if looked is not None and self.hard:
+        if levels is not None:
             loss = plain + self._of_locations(looked, losses, real, levels)
         elif looked is not None and self.doubly_stochastic:
             loss = plain + self.doubly_stochastic * (looking.unseen(looked.weights, real) * counts).sum()
@@ -153,9 +153,8 @@ class Captioning(Seeing, Writing, Lexical):
         found = uniforms(mixed_seed(self.procedure.seed, LOCATIONS), info.step, info.hashes, 1 + t)
         return torch.from_numpy(found).to(target.device)
 
-    def _of_locations(self, looked: Any, losses: Tensor, real: Tensor, levels: Tensor | None) -> Tensor:
+    def _of_locations(self, looked: Any, losses: Tensor, real: Tensor, levels: Tensor) -> Tensor:
         """What drawn locations add to the loss; losses of the words that are no padding (n,)."""
-        assert levels is not None
         logs = -torch.zeros_like(real, dtype=losses.dtype).masked_scatter(real, losses.detach()).sum(1)  # (b,)
         sampled = (levels[:, 0] >= self.mixing) & real.any(1)  # (b,)
         self._rewards.append(torch.stack([(logs * sampled).sum(), sampled.sum().to(logs)]))
