@@ -1,6 +1,7 @@
 """BLEU and chrF of translations, as sacrebleu has them and as the papers counted them; nothing here needs torch."""
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -10,6 +11,7 @@ from dltk.errors import DataError
 
 LEAST = 30  # sentences of which BLEU is worth a look
 UNKNOWN = "<unk>"
+WORD = re.compile(r"<unk>|\w+(?:'\w+)*")
 # Moses names languages by two letters, some data sets by three.
 TWO_LETTERS = {"ces": "cs", "deu": "de", "eng": "en", "fra": "fr", "ita": "it", "nld": "nl", "pol": "pl", "por": "pt",
                "rus": "ru", "spa": "es", "swe": "sv"}  # fmt: skip
@@ -46,6 +48,36 @@ def translation_scores(
     }
     by = "" if moses is None else f"|sacremoses:{version('sacremoses')}|lang:{moses}"
     return scores, {"bleu": f"{bleu.get_signature()}{by}", "chrf": str(chrf.get_signature())}
+
+
+def caption_scores(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+) -> tuple[dict[str, float], dict[str, str]]:
+    """BLEU-1 to BLEU-4 of captions, each of several references, as the papers on captions count them.
+
+    Of small letters, without marks; a corpus's, unsmoothed; the length of a caption is compared with that of the
+    closest reference. BLEU-n is the mean of orders 1 to n.
+
+    Returns:
+        `bleu1` to `bleu4`, from 0 to 100; and their signatures.
+
+    Raises:
+        DataError: sacrebleu is not installed.
+    """
+    most = max(map(len, references))
+    ours = [plain_words(one) for one in hypotheses]
+    theirs = [[plain_words(one[at]) if at < len(one) else None for one in references] for at in range(most)]
+    made = {
+        f"bleu{n}": _sacrebleu().BLEU(max_ngram_order=n, tokenize="none", smooth_method="none", force=True)
+        for n in range(1, 5)
+    }
+    scores = {name: one.corpus_score(ours, theirs).score for name, one in made.items()}
+    return scores, {name: f"{one.get_signature()}|words:small,no marks" for name, one in made.items()}
+
+
+def plain_words(text: str) -> str:
+    """The words of a text in small letters, without marks of punctuation, a space between."""
+    return " ".join(WORD.findall(text.lower()))
 
 
 def moses_tokenised(texts: Sequence[str], language: str | None) -> list[str]:

@@ -71,6 +71,10 @@ TRANSLATION_METRICS = (
     *("exact_match", "bleu", "chrf"),
 )
 TRANSCRIPTION_METRICS = ("loss", "label_error", "word_error", "exact_match", "too_short")
+CAPTION_METRICS = (
+    *("loss", "token_loss", "perplexity", "token_error", "exact_match", "bleu1", "bleu2", "bleu3", "bleu4"),
+    *("truth", "objects_true", "grammatical", "attention_on_object", "attention_by_chance"),
+)
 LANGUAGE_METRICS = ("loss", "perplexity", "bits")
 VECTOR_METRICS = ("loss", "pair_loss", "kind_error")
 KRIZHEVSKY_2012 = (
@@ -276,6 +280,21 @@ MODELS: dict[str, Architecture] = _table(
         settings={"source_vocab_size": 500_000, "target_vocab_size": 500_000},
     ),
     Architecture(
+        name="show_and_tell",
+        target="dltk.models.show_and_tell:ShowAndTell",
+        task="captioning",
+        paper="Vinyals, Toshev, Bengio, Erhan, Show and tell: a neural image caption generator, CVPR 2015 (ref. 102)",
+        parameters=18_847_552,
+    ),
+    Architecture(
+        name="show_attend_tell",
+        target="dltk.models.show_attend_tell:ShowAttendTell",
+        task="captioning",
+        paper="Xu et al., Show, attend and tell: neural image caption generation with visual attention, ICML 2015 "
+        "(ref. 86)",
+        parameters=54_832_009,
+    ),
+    Architecture(
         name="rnn",
         target="dltk.models.rnn:RNN",
         task="sequences",
@@ -377,6 +396,13 @@ TASKS: dict[str, TaskRow] = _table(
         target="dltk.tasks.translation:Translation",
         needs=("source", "target"),
         metrics=TRANSLATION_METRICS,
+        scores=False,
+    ),
+    TaskRow(
+        name="captioning",
+        target="dltk.tasks.captioning:Captioning",
+        needs=("image", "target", "references"),
+        metrics=CAPTION_METRICS,
         scores=False,
     ),
     TaskRow(
@@ -498,6 +524,13 @@ DATASETS: dict[str, DatasetRow] = _table(
         target="dltk.data.number_names:NumberNames",
         provides=("source", "target"),
         what="numbers below a million in the words of two languages, made by rule (num2words)",
+    ),
+    DatasetRow(
+        name="shape_scenes",
+        target="dltk.data.shape_scenes:ShapeScenes",
+        provides=("image", "target", "references", "scene"),
+        what="coloured shapes and a sentence about them whose truth can be told, made by rule without end",
+        channels=3,
     ),
     DatasetRow(
         name="text",

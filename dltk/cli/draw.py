@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from dltk.run.folder import RunFolder
 
 commands = typer.Typer()
-What = Literal["features", "filters", "warp", "alignment", "words", "sentences", "gradient_flow"]
+What = Literal["features", "filters", "warp", "alignment", "attention", "words", "sentences", "gradient_flow"]
 NEEDED = {
     "features": "the IMAGE that the network is to see",
     "alignment": "the SENTENCE to translate",
+    "attention": "the IMAGE to describe",
     "sentences": "a FILE of sentences",
 }
 MAPS = 16  # of a layer
@@ -33,6 +34,7 @@ WORDS = 200
     "dltk draw warp/first warp -o warp.png\n\ndltk train rnnsearch_number_names run=first\n\n"
     "dltk draw rnnsearch_number_names/first alignment 'three hundred and twelve thousand'\n\n"
     "dltk draw rnnsearch_number_names/first words --side target\n\n"
+    "dltk draw show_attend_tell_shapes/first attention my_scene.png --beam 3\n\n"
     "dltk draw skipgram_bible/first words --count 300 -o words.svg\n\n"
     "dltk draw seq2seq_number_names/first sentences numbers.en\n\n"
     "dltk draw lstm_adding/first gradient_flow rnn_adding/first",
@@ -43,14 +45,16 @@ def draw(
         help="features: what each layer makes of IMAGE (figure 2 of the article); filters: those of the first layer; "
         "warp: how a hidden layer of two units bends the plane of its inputs (figure 1); "
         "alignment: where a translator with attention looks in SENTENCE for each word that it writes; "
+        "attention: where a captioner looks in IMAGE for each word that it writes (figure 3); "
         "words: WORDs on a plane, as a network's vectors have them, and sentences: the lines of FILE (figure 4); "
         "gradient_flow: how far errors reach back in a recurrent network, and in those of other RUNs (figure 5)."
     ),
     given: list[str] | None = typer.Argument(
         None,
         metavar="[IMAGE|SENTENCE|FILE|WORD…|RUN…]",
-        help="For features: a picture of any size; for alignment: a line of text; for sentences: a file of text, a "
-        "sentence a line; for words: which, by default the most frequent; for gradient_flow: runs to compare with.",
+        help="For features and attention: a picture of any size; for alignment: a line of text; for sentences: a file "
+        "of text, a sentence a line; for words: which, by default the most frequent; for gradient_flow: runs to "
+        "compare with.",
     ),
     to: Path | None = typer.Option(
         None, "--to", "-o", help="The drawing: .png, .pdf or .svg; default: WHAT.png in the run folder."
@@ -67,7 +71,7 @@ def draw(
         False, help="For features: also what lies inside the blocks of a network that branches."
     ),
     invert: Literal["auto", "yes", "no"] = typer.Option("auto", help="For features: swap light and dark."),
-    beam: int = typer.Option(1, min=1, help="For alignment: width of the beam."),
+    beam: int = typer.Option(1, min=1, help="For alignment and attention: width of the beam."),
     side: Literal["source", "target"] | None = typer.Option(
         None, help="For words of a translator: the language; default source."
     ),
@@ -87,12 +91,15 @@ def draw(
     given = given or []
     _require(what, given, count)
     folder = find_run(run)
-    path = to or folder.path / (f"features-{Path(given[0]).stem}.png" if what == "features" else f"{what}.png")
+    of_picture = f"-{Path(given[0]).stem}" if what in ("features", "attention") else ""
+    path = to or folder.path / f"{what}{of_picture}.png"
     with terminal.only_json(as_json):
         if what == "features":
             sheet, drawn = _features(folder, Path(given[0]), checkpoint, maps or MAPS, top, layers, branches, invert)
         elif what == "alignment":
             sheet, drawn = _alignment(folder, " ".join(given), checkpoint, beam)
+        elif what == "attention":
+            sheet, drawn = _attention(folder, Path(given[0]), checkpoint, beam)
         elif what == "words":
             sheet, drawn = _words(folder, checkpoint, side, given, count or WORDS, seed, exact)
         elif what == "sentences":
@@ -118,7 +125,7 @@ def _require(what: What, given: Sequence[str], count: int | None) -> None:
     """
     if what in NEEDED and not given:
         raise LaunchError("", f"draw … {what}", f"needs {NEEDED[what]}", "See `dltk draw --help`.")
-    most = {"features": 1, "sentences": 1, "filters": 0, "warp": 0}.get(what, len(given))
+    most = {"features": 1, "attention": 1, "sentences": 1, "filters": 0, "warp": 0}.get(what, len(given))
     if len(given) > most:
         raise LaunchError("", f"draw … {what}", f"takes no more, '{given[most]}' given", "See `dltk draw --help`.")
     if what == "words" and given and count is not None:
@@ -211,6 +218,19 @@ def _alignment(folder: "RunFolder", sentence: str, checkpoint: str, beam: int) -
 
     aligned = align(folder, load(folder, checkpoint), sentence, beam)
     return draw_alignment(aligned, f"{folder.name}: {aligned.text}"), aligned.plain()
+
+
+def _attention(folder: "RunFolder", image: Path, checkpoint: str, beam: int) -> tuple["Figure", dict[str, Any]]:
+    from dltk.assemble import load
+    from dltk.cli.attention import draw_attention
+    from dltk.cli.captions import seen
+    from dltk.launch.described import describe, describer
+
+    task = describer(folder, load(folder, checkpoint), "attention")
+    pixels, prepared = seen(task, image)
+    described = describe(folder, task, pixels, beam)
+    drawn = {"picture": str(image), "prepared": prepared, **described.plain()}
+    return draw_attention(described, pixels, f"{folder.name}: {described.text}"), drawn
 
 
 def _words(

@@ -1,4 +1,4 @@
-"""`dltk predict`: what a run's network sees in a person's pictures, or how it translates or scores a person's lines."""
+"""`dltk predict`: what a run's network sees in a person's pictures, or says of them, or makes of a person's lines."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +23,8 @@ LOOKED_AT = 200  # training images from which the manner of the data is learnt
     rich_help_panel="Measure",
     epilog="Examples:\n\ndltk train lenet5_digits run=first\n\ndltk predict lenet5_digits/first my_seven.png\n\n"
     "dltk predict lenet5_digits/first *.jpg --top 3 --plot seen.png\n\n"
+    "dltk train show_and_tell_shapes run=first\n\n"
+    "dltk predict show_and_tell_shapes/first my_scene.png --beam 3 --n-best 3\n\n"
     "dltk train rnnsearch_number_names run=first\n\n"
     "dltk predict rnnsearch_number_names/first < numbers.en > numbers.fr\n\n"
     "dltk predict rnnsearch_number_names/first numbers.en --beam 12 --n-best 3\n\n"
@@ -40,11 +42,15 @@ def predict(
     top: int = typer.Option(5, min=1, help="Classes shown for each picture."),
     plot: Path | None = typer.Option(None, help="Save what the network saw, with bars of the top classes."),
     invert: Literal["auto", "yes", "no"] = typer.Option("auto", help="Swap light and dark; auto: as the data need it."),
-    beam: int = typer.Option(1, min=1, help="Text: width of the beam; 1 takes the likeliest word at each step."),
+    beam: int = typer.Option(
+        1, min=1, help="Text, and captions: width of the beam; 1 takes the likeliest word at each step."
+    ),
     protocol: str | None = typer.Option(
         None, help="Text: greedy, beam=12, or sample=0.8,3: words drawn at a temperature of 0.8 by the seed 3."
     ),
-    n_best: int = typer.Option(1, min=1, help="Text: translations of each line, as NUMBER ||| TEXT ||| SCORE."),
+    n_best: int = typer.Option(
+        1, min=1, help="Text: translations of each line, as NUMBER ||| TEXT ||| SCORE; or captions."
+    ),
     normalise: float | None = typer.Option(
         None, min=0, help="Text: power of the length by which a score is divided; default: as the recipe says."
     ),
@@ -68,7 +74,7 @@ def predict(
     checkpoint: str = typer.Option("best", metavar="best|last|STEP", help="Which weights."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Classify pictures, or translate lines, as the run was trained to; or score given translations.
+    """Classify or describe pictures, or translate lines, as the run was trained to; or score given translations.
 
     A picture is first brought into the form of the run's data; what was done is said.
     """
@@ -87,6 +93,11 @@ def predict(
     if score:
         what = f"is of translations, and task '{folder.recipe['task']['name']}' gives none"
         raise LaunchError(folder.path, "--score", what, "Give a run that translates.")
+    if folder.recipe["task"]["name"] == "captioning":
+        from dltk.cli.captions import say_captions
+
+        say_captions(folder, files or [], checkpoint, beam, n_best, as_json=as_json)
+        return
     if folder.recipe["task"]["name"] == "sequences":
         what = "reads sequences of numbers, and FILES are pictures or text"
         raise LaunchError(folder.path, "predict", what, "`dltk evaluate` keeps its outputs for the data's sequences.")

@@ -265,15 +265,15 @@ def _zeros(value: Any) -> Any:
 def collate(samples: Sequence[Any]) -> dict[str, Any]:
     """Samples to a batch: tensors and arrays are stacked, whole numbers become int64, other numbers float32.
 
-    A list of tensors stays one for each sample: they may differ in shape. Text does too. Sequences of several lengths
-    are filled up behind with zeros, which stand for padding.
+    A list of tensors stays one for each sample: they may differ in shape. Text does too, and a list of texts. Sequences
+    of several lengths are filled up behind with zeros, which stand for padding.
     """
     columns = {name: [sample[name] for sample in samples] for name in samples[0]}
     return {name: _stack(values) for name, values in columns.items()}
 
 
 def _stack(values: list[Any]) -> Any:
-    if isinstance(values[0], list) and values[0] and isinstance(values[0][0], Tensor):
+    if isinstance(values[0], list) and values[0] and isinstance(values[0][0], Tensor | str):
         return values
     if all(isinstance(value, int) for value in values):
         return torch.tensor(values, dtype=torch.int64)

@@ -19,15 +19,17 @@ from dltk.data.datamodule import DataModule
 from dltk.data.views import ScaleJitter
 from dltk.errors import LaunchError
 from dltk.launch.transcripts import Transcripts, width_of
-from dltk.launch.translations import Sentences, decoding_of, moses_of, own_protocol
+from dltk.launch.translations import Captions, Sentences, decoding_of, moses_of, own_protocol
 from dltk.run.folder import RunFolder
 from dltk.run.protocol import KINDS, SINGLE_CROP, TRANSLATIONS, Protocol
 from dltk.run.reference import find_checkpoint
+from dltk.tasks.captioning import Captioning
 from dltk.tasks.classification import Classification
 from dltk.tasks.protocols import PROTOCOLS, Applied, Situation
 from dltk.tasks.task import Task
 from dltk.tasks.transcription import Transcription
 from dltk.tasks.translation import Translation
+from dltk.tasks.writing import Writing
 from dltk.trainer.config import TrainConfig, section
 from dltk.trainer.make import Place, bare_trainer
 from dltk.trainer.stopping import Stopping
@@ -174,18 +176,7 @@ def evaluate(
     if isinstance(task, Classification):
         task.averaged = applied.scores
     task.split = question.split
-    protocol = question.protocol
-    kept: Predictions | Sentences | Transcripts = Predictions()
-    if isinstance(task, Translation):
-        protocol, kept = replace(own_protocol(protocol), members=1 + len(others)), Sentences()
-        task.join(others)
-        task.decoding = decoding_of(task, protocol)
-        task.require(data.part(question.split))
-        task.moses = moses_of(data.part(question.split), protocol)
-    if isinstance(task, Transcription):
-        protocol, kept = own_protocol(protocol), Transcripts()
-        task.width = width_of(protocol)
-        task.require(data.part(question.split))
+    protocol, kept = _prepared(task, others, data, question)
     shown = [Bar(f"{folder.name} {question.split}")] if place.rank == 0 else []
     trainer = bare_trainer(
         place,
@@ -236,12 +227,33 @@ def _with_weights(folder: RunFolder, checkpoint: Path, settings: dict[str, Any])
     return task
 
 
+def _prepared(
+    task: Task, others: Sequence[Task], data: DataModule, question: Question
+) -> tuple[Protocol, Predictions | Sentences | Transcripts]:
+    """The protocol as it is reported, and what keeps the samples; a task that writes learns how, and of which data."""
+    protocol = question.protocol
+    if isinstance(task, Writing):
+        protocol = replace(own_protocol(protocol), members=1 + len(others))
+        task.join(others)
+        task.decoding = decoding_of(task, protocol)
+        task.require(data.part(question.split))
+        if isinstance(task, Translation):
+            task.moses = moses_of(data.part(question.split), protocol)
+        return protocol, Captions() if isinstance(task, Captioning) else Sentences()
+    if isinstance(task, Transcription):
+        protocol = own_protocol(protocol)
+        task.width = width_of(protocol)
+        task.require(data.part(question.split))
+        return protocol, Transcripts()
+    return protocol, Predictions()
+
+
 def _applied(task: Task, data: DataModule, question: Question) -> Applied:
     """The protocol for a run's network and data."""
     protocol = question.protocol
-    if isinstance(task, Translation):
+    if isinstance(task, Writing):
         decoding_of(task, own_protocol(protocol))
-        if protocol.kind == "multibleu_tok":
+        if isinstance(task, Translation) and protocol.kind == "multibleu_tok":
             moses_of(data.part(question.split), protocol)
         return Applied()
     if isinstance(task, Transcription):

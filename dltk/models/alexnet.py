@@ -160,14 +160,20 @@ class AlexNet(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Images to the maps that the full layers read, (b, 256, 6, 6)."""
-        y = self.squash(self.conv1(images))  # layer 1 (b, 96, 55, 55)
-        y = self.pool1(self.norm1(y))  # (b, 96, 27, 27)
-        y = self.squash(self.conv2(y))  # layer 2 (b, 256, 27, 27)
-        y = self.pool2(self.norm2(y))  # (b, 256, 13, 13)
-        y = self.squash(self.conv3(y))  # layer 3 (b, 384, 13, 13)
-        y = self.squash(self.conv4(y))  # layer 4 (b, 384, 13, 13)
-        y = self.squash(self.conv5(y))  # layer 5 (b, 256, 13, 13)
-        return self.pool5(y)  # (b, 256, 6, 6)
+        return self.maps(images, 3)
+
+    def maps(self, images: Tensor, poolings: int) -> Tensor:
+        """Images to the maps behind so many poolings, before the next: behind two (b, 256, 13, 13)."""
+        y = self.norm1(self.squash(self.conv1(images)))  # layer 1 (b, 96, 55, 55)
+        if poolings > 0:
+            y = self.pool1(y)  # (b, 96, 27, 27)
+            y = self.norm2(self.squash(self.conv2(y)))  # layer 2 (b, 256, 27, 27)
+        if poolings > 1:
+            y = self.pool2(y)  # (b, 256, 13, 13)
+            y = self.squash(self.conv3(y))  # layer 3 (b, 384, 13, 13)
+            y = self.squash(self.conv4(y))  # layer 4 (b, 384, 13, 13)
+            y = self.squash(self.conv5(y))  # layer 5 (b, 256, 13, 13)
+        return self.pool5(y) if poolings > 2 else y  # (b, 256, 6, 6)
 
 
 def _check_sizes(maps: list[int], hidden_sizes: list[int], groups: int) -> None:

@@ -59,6 +59,9 @@ MODULES = {
 }
 
 
+STAGES = (("3a", "3b"), ("4a", "4b", "4c", "4d", "4e"), ("5a", "5b"))  # between poolings
+
+
 class Inception(nn.Module):
     """Windows of 1, 3 and 5 and a pooling of 3, each behind or before a convolution of 1 x 1; their maps put together.
 
@@ -203,6 +206,18 @@ class GoogLeNet(nn.Module):
         if self.auxiliary4a is None or self.auxiliary4d is None or not self.training:
             return scores
         return scores, self.auxiliary4a(y4a), self.auxiliary4d(y4d)
+
+    def maps(self, images: Tensor, poolings: int) -> Tensor:
+        """Images to the maps behind so many poolings, before the next: behind four (b, 1024, 7, 7)."""
+        y = self.conv1(images).relu()  # (b, 64, 112, 112)
+        if poolings > 0:
+            y = self.norm1(self.pool1(y))  # (b, 64, 56, 56)
+            y = self.norm2(self.conv2(self.conv2_reduce(y).relu()).relu())  # (b, 192, 56, 56)
+        for number, names in list(enumerate(STAGES, 2))[: max(0, poolings - 1)]:
+            y = self.get_submodule(f"pool{number}")(y)
+            for name in names:
+                y = self.get_submodule(f"inception{name}")(y)
+        return y
 
 
 def _auxiliary_sides(image: list[int]) -> tuple[int, int]:

@@ -150,11 +150,22 @@ class OverFeat(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Images to the maps of the last convolution, before its pooling."""
+        return self.maps(images, self.poolings - 1)
+
+    @property
+    def poolings(self) -> int:
+        """How many there are."""
+        return sum(stage.pool > 1 for stage in self.stages)
+
+    def maps(self, images: Tensor, poolings: int) -> Tensor:
+        """Images to the maps behind so many poolings, before the next."""
         y = images
-        for number, (convolution, stage) in enumerate(zip(self.convolutions, self.stages, strict=True), 1):
+        for convolution, stage in zip(self.convolutions, self.stages, strict=True):
             y = self.squash(convolution(y))
-            if stage.pool > 1 and number < len(self.stages):
-                y = F.max_pool2d(y, stage.pool)
+            if stage.pool > 1:
+                if not poolings:
+                    break
+                y, poolings = F.max_pool2d(y, stage.pool), poolings - 1
         return y
 
     def _pool(self, maps: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ class RNN(nn.Module):
         return state
 
     def carried_back(self, gradients: Tensor, states: Tensor) -> Tensor:
-        """Gradients by some states (..., n), and those states (..., n), to what the states before hear of them (..., n).
+        """Gradients by states (..., n), and these states (..., n), to what the states before hear of them (..., n).
 
         Of the product with the Jacobian only the matrices vary; slopes are those of the states as they are.
         """

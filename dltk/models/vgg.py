@@ -136,23 +136,28 @@ class VGG(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Images to the maps that the full layers read, (b, 512, 7, 7)."""
+        return self.maps(images, len(WIDTHS))
+
+    def maps(self, images: Tensor, poolings: int) -> Tensor:
+        """Images to the maps behind so many poolings, before the next: behind four (b, 512, 14, 14)."""
         y = images
-        for number in range(1, 1 + len(WIDTHS)):
+        for number in range(1, 1 + min(poolings + 1, len(WIDTHS))):
+            pool = number <= poolings
             if self.recompute and self.training and torch.is_grad_enabled():
                 # Nothing in a block draws random numbers.
-                y = checkpoint(self._block, number, y, use_reentrant=False, preserve_rng_state=False)
+                y = checkpoint(self._block, number, y, pool, use_reentrant=False, preserve_rng_state=False)
             else:
-                y = self._block(number, y)
+                y = self._block(number, y, pool)
         return y
 
-    def _block(self, number: int, maps: Tensor) -> Tensor:
+    def _block(self, number: int, maps: Tensor, pool: bool) -> Tensor:
         layers = self.get_submodule(f"block{number}")
         assert isinstance(layers, nn.ModuleList)
         for layer in layers:
             maps = self.squash(layer(maps))
             if number == 1 and self.normalise is not None:
                 maps = self.normalise(maps)
-        return F.max_pool2d(maps, 2)
+        return F.max_pool2d(maps, 2) if pool else maps
 
 
 class VGG11(VGG):

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from dltk.metrics import target_rank
 from dltk.tasks.protocols import Scores
-from dltk.tasks.task import Batch, Procedure, Task
+from dltk.tasks.seeing import Seeing
+from dltk.tasks.task import Batch, Procedure
 from dltk.tasks.totals import Later
 
 
-class Classification(Task):
+class Classification(Seeing):
     """Trains a network that gives class scores, and measures top-1 and top-5 error.
 
     A network may have auxiliary classifiers: while training it gives a tuple, its scores first and theirs behind. Their
@@ -39,9 +40,6 @@ class Classification(Task):
         procedure: optimiser, schedule, clipping, seed.
     """
 
-    scale: Tensor  # (c or 1, 1, 1)
-    shift: Tensor
-
     def __init__(
         self,
         model: nn.Module,
@@ -56,16 +54,11 @@ class Classification(Task):
         procedure: Procedure | None = None,
     ) -> None:
         super().__init__(model, procedure)
-        if min(std) <= 0:
-            raise ValueError(f"std is {list(std)}, a scale. Set numbers above 0")
+        self.see(mean, std)
         if auxiliary_weight < 0:
             raise ValueError(f"auxiliary_weight is {auxiliary_weight}, a share of a loss. Set 0 or more")
         self.loss, self.target_on, self.target_off, self.rubbish = loss, target_on, target_off, rubbish
         self.auxiliary_weight = auxiliary_weight
-        # (x / 255 - mean) / std as one multiplication and one addition, on the device.
-        scale = 1 / (255 * torch.tensor(std)).view(-1, 1, 1)  # (c or 1, 1, 1)
-        self.register_buffer("scale", scale, persistent=False)
-        self.register_buffer("shift", -torch.tensor(mean).view(-1, 1, 1) / torch.tensor(std).view(-1, 1, 1), False)
         self.num_classes: int | None = None
         self.auxiliaries = 0  # auxiliary classifiers that took part in the last loss
         self.averaged: Scores | None = None  # set by an evaluation that sees more of a picture than its middle
@@ -73,16 +66,6 @@ class Classification(Task):
     def forward(self, images: Tensor) -> Tensor:
         """Images (b, c, h, w), bytes, to class scores (b, k)."""
         return self.model(self.pixels(images))
-
-    def pixels(self, images: Tensor, colour: Tensor | None = None) -> Tensor:
-        """Images (b, c, h, w), bytes, to what the network reads (b, c, h, w); `colour` (b, c) is added to the bytes."""
-        # Data sets give them as they lie; sorted while they are bytes, a quarter of what they become.
-        layout = torch.channels_last if self.procedure.channels_last else torch.contiguous_format
-        images = images.contiguous(memory_format=layout)
-        pixels = torch.addcmul(self.shift, images.to(self.scale.dtype), self.scale)
-        if colour is not None:
-            pixels = torch.addcmul(pixels, colour[:, :, None, None].to(pixels.dtype), self.scale)
-        return pixels
 
     def measure(self, batch: Batch) -> dict[str, Any]:
         """Loss and errors of one micro-batch, as sums."""

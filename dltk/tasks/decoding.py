@@ -7,11 +7,13 @@ unnormalised log-probabilities). With `normalise` the finished ones are ranked b
 probabilities at each step. Translations that are given can be scored by the same rule, as Cho et al. (2014), section
 3.1, score the phrases of another system. A sample draws each word from the network's probabilities, of scores divided
 by a temperature. Where they are asked for, the weights with which a network looked at the source before each word stay
-with the hypothesis that the word belongs to (Bahdanau, Cho, Bengio 2015, figure 3).
+with the hypothesis that the word belongs to (Bahdanau, Cho, Bengio 2015, figure 3). A source may also be a picture,
+which a network describes.
 """
 
 # Shapes: b sentences, s source tokens, w width of the beam, t tokens written so far, v words of the target vocabulary.
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,7 +32,7 @@ State = tuple[Tensor, ...]  # each with the sentences first
 
 
 class Translator(Protocol):
-    """A network that translates."""
+    """A network that translates, or describes pictures (b, c, h, w) instead of sentences."""
 
     def start(self, source: Tensor) -> State:
         """Source tokens (b, s) to the state from which the translation is written."""
@@ -87,7 +89,7 @@ class Decoding:
         normalise: power of the length by which log-probabilities are divided at the end; 0 leaves them.
         n_best: hypotheses that are given of each sentence, of a beam as wide or wider.
         times: a translation has at most so many times the source's tokens …
-        plus: … and so many more.
+        plus: … and so many more; a caption so many.
         temperature: draw each word; scores are divided by it before. None: take the likeliest.
         seed: of what is drawn.
         align: keep the weights of the source's tokens; every network needs attention. Of several it is their mean.
@@ -103,7 +105,9 @@ class Decoding:
     align: bool = False
 
     def limits(self, source: Tensor) -> Tensor:
-        """Source tokens (b, s) to the most tokens of their translations (b,), the end counted."""
+        """Source tokens (b, s) to the most tokens of their translations (b,), the end counted; of pictures `plus`."""
+        if source.ndim > 2:
+            return torch.full((len(source),), self.plus, device=source.device)
         return (self.times * tokens.lengths(source)).long() + self.plus
 
 
@@ -141,7 +145,7 @@ def sample(networks: Sequence[Translator], source: Tensor, how: Decoding) -> lis
     """
     assert how.temperature is not None, "a sample has a temperature"
     temperature, n = how.temperature, how.n_best
-    keys = hash_keys(" ".join(str(token) for token in row if token != PAD) for row in source.tolist())
+    keys = hash_keys(_names(source))
     most = int(how.limits(source).max())
     drawn = np.stack([uniforms(how.seed, number, keys, most) for number in range(n)], 1)  # (b, n, t)
     levels = torch.from_numpy(drawn).flatten(0, 1).to(source.device)  # (b n, t), float64
@@ -162,7 +166,7 @@ def _word_by_word(
     states = [network.start(source) for network in networks]
     outputs = [_laid_out(network) for network in networks]
     limits = how.limits(source)  # (b,)
-    words = torch.full_like(source[:, 0], BOS)  # (b,)
+    words = torch.full_like(limits, BOS)  # (b,)
     done = torch.zeros_like(words, dtype=torch.bool)
     scores = torch.zeros(len(source), device=source.device)
     written: list[Tensor] = []
@@ -175,7 +179,7 @@ def _word_by_word(
         words = words.masked_fill(done, PAD)
         written.append(words)
         done = done | (words == EOS) | (len(written) >= limits)
-    rows, lengths = torch.stack(written, 1).tolist(), tokens.lengths(source).tolist()
+    rows, lengths = torch.stack(written, 1).tolist(), _parts(source)
     weights = torch.stack(looked, 1).cpu() if how.align else None  # (b, t, s)
     return [
         _hypothesis(rows[at], score, how, None if weights is None else weights[at, :, : lengths[at]])
@@ -199,10 +203,11 @@ def beam(networks: Sequence[Translator], source: Tensor, how: Decoding) -> list[
     done = torch.zeros(b, w, dtype=torch.bool, device=device)
     words = torch.full((b, w), BOS, device=device)
     written = words.new_empty(b, w, 0)
-    looked = scores.new_empty(b * w, 0, source.shape[1])
+    looked: Tensor | None = None  # (b w, t, s)
     while not _settled(done, scores, how):
         if how.align:
-            looked = torch.cat([looked, _alignment(networks, states)[:, None]], dim=1)  # (b w, t, s)
+            now = _alignment(networks, states)[:, None]  # (b w, 1, s)
+            looked = now if looked is None else torch.cat([looked, now], dim=1)
         before = states
         logs, likeliest, states = _likeliest(networks, words.flatten(), before, outputs, w)  # each (b w, k)
         k = logs.shape[1]
@@ -213,11 +218,11 @@ def beam(networks: Sequence[Translator], source: Tensor, how: Decoding) -> list[
         parents, words = places // k, likeliest.flatten(1).gather(1, places)
         rows = (first_rows + parents).flatten()
         states = [_moved(state, was, rows) for state, was in zip(states, before, strict=True)]
-        looked = looked[rows]
+        looked = None if looked is None else looked[rows]
         written = torch.cat([written.view(b * w, -1)[rows].view(b, w, -1), words[:, :, None]], dim=2)  # (b, w, t)
         done = done.gather(1, parents) | (words == EOS) | (written.shape[2] >= limits)
-    lengths = tokens.lengths(source).tolist()
-    weights = looked.view(b, w, -1, source.shape[1]).cpu() if how.align else None  # (b, w, t, s)
+    lengths = _parts(source)
+    weights = None if looked is None else looked.unflatten(0, (b, w)).cpu()  # (b, w, t, s)
     return [
         sorted(
             (
@@ -307,6 +312,18 @@ def _alignment(networks: Sequence[Translator], states: Sequence[State]) -> Tenso
         assert isinstance(network, Attentive), f"{type(network).__name__} has no attention"
         each.append(network.attention(state).float())
     return torch.stack(each).mean(0)
+
+
+def _parts(source: Tensor) -> list[int | None]:
+    """How many of the parts of each source that are looked at are real; None: all, of pictures."""
+    return [None] * len(source) if source.ndim > 2 else tokens.lengths(source).tolist()
+
+
+def _names(source: Tensor) -> list[str]:
+    """Sources as text; the same are the same in every batch."""
+    if source.ndim > 2:
+        return [hashlib.sha256(one.numpy().tobytes()).hexdigest() for one in source.cpu()]
+    return [" ".join(str(token) for token in row if token != PAD) for row in source.tolist()]
 
 
 def _settled(done: Tensor, scores: Tensor, how: Decoding) -> bool:

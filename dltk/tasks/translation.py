@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,9 +19,8 @@ from dltk.errors import DataError, LaunchError
 from dltk.layers import split_softmax, tokens
 from dltk.tasks.candidates import Candidates, translate_among
 from dltk.tasks.decoding import Decoding, Hypothesis, score, translate
-from dltk.tasks.lexical import Reading
-from dltk.tasks.task import Batch, Procedure, Task, mixed_seed
-from dltk.tasks.totals import Totals
+from dltk.tasks.task import Batch, Procedure, mixed_seed
+from dltk.tasks.writing import Writing
 
 # Shapes: b sentences, s source tokens, t target tokens, n target tokens that are no padding, v words.
 
@@ -51,7 +49,7 @@ class Translated(NamedTuple):
     source_tokens: int  # without the end
 
 
-class Translation(Reading):
+class Translation(Writing):
     """Trains a network that translates, and measures perplexity, exact matches, BLEU and chrF.
 
     The loss of a sentence is the negative log-likelihood of its words and its end. Perplexity is its exponential per
@@ -70,7 +68,7 @@ class Translation(Reading):
 
     splits_scores = True  # dltk.layers.split_softmax
     pipelines = True  # `measure_readout`
-    same_calls = False  # a batch of long sentences takes more steps
+    kind = "translation"
 
     def __init__(
         self,
@@ -81,7 +79,7 @@ class Translation(Reading):
         length_normalisation: float = 0.0,
         procedure: Procedure | None = None,
     ) -> None:
-        super().__init__(model, procedure)
+        super().__init__(model, Decoding(normalise=length_normalisation), procedure)
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing is {label_smoothing}, a share. Set 0 or more, and below 1")
         if length_normalisation < 0:
@@ -89,39 +87,10 @@ class Translation(Reading):
         if label_smoothing and hasattr(model, "sampled_losses"):
             what = f"label_smoothing is {label_smoothing}, of all words, and the network trains on a sample of them"
             raise ValueError(f"{what}. Set 0, or another network")
-        if len(self.metrics):
-            raise ValueError("a translation has no class scores for train.metrics. Remove them")
         self.mean, self.label_smoothing = mean, label_smoothing
-        self.decoding = Decoding(normalise=length_normalisation)
-        self.totals, self.evaluation = Totals(with_perplexity), Totals(with_perplexity)
         self.candidates: Candidates | None = None  # of which it translates, where not of all words
         self.vocabularies: Pair | None = None  # from the training data, or from a checkpoint
-        self.translated: list[Translated] = []  # of the part evaluated last, all processes', sorted by key
         self.moses: str | None = None  # language by whose rules BLEU splits text; None: as sacrebleu does by itself
-        self.signatures: dict[str, str] = {}  # how BLEU and chrF were computed
-        self._mine: list[Translated] = []
-        self._others: tuple[Translation, ...] = ()  # with which it translates when it is evaluated
-
-    def join(self, others: Sequence[Task]) -> None:
-        """Translate together with other runs' networks when evaluated, by the mean of the probabilities.
-
-        Raises:
-            LaunchError: one is no translator, or has other vocabularies.
-        """
-        joined = tuple(other for other in others if isinstance(other, Translation))
-        if len(joined) < len(others):
-            raise LaunchError("", "RUN", "a run translates nothing, and others do", "Name translators.")
-        hashes = {task.required_vocabularies().hash for task in (self, *joined)}
-        if len(hashes) > 1:
-            what = "the translators have different vocabularies, and their probabilities cannot be averaged"
-            raise LaunchError("", "RUN", what, "Name runs of the same data and vocabularies.")
-        self._others = joined
-
-    def on_test_start(self) -> None:
-        """Bring the other networks to this one's device."""
-        super().on_test_start()
-        for other in self._others:
-            other.model.to(self.device).eval()
 
     def measure(self, batch: Batch) -> dict[str, Any]:
         """Loss, errors and numbers of tokens of one micro-batch, as sums; the right words before each are known."""
@@ -166,7 +135,7 @@ class Translation(Reading):
     def weigh(self, info: BatchInfo) -> tuple[float, float]:
         """What a micro-batch and its whole global batch weigh: their sentences, or their target tokens."""
         if self.mean == "sentences":
-            return float(len(info.keys) - len(info.damaged)), float(info.samples)
+            return self.by_sentence(info)
         return info.weight, info.planned
 
     def expected_loss(self) -> float | None:
@@ -200,20 +169,9 @@ class Translation(Reading):
         networks: list[Any] = [task.model for task in (self, *others)]
         return score(networks, source, target, self.decoding)
 
-    def _evaluate(self, batch: Batch) -> dict[str, Any]:
-        measures: dict[str, Any] = {}
-        if not self._others:  # one network's loss is not the ensemble's
-            measures = self.measure(batch)
-            self.evaluation.add(measures)
-        real = (batch["weight"] > 0).tolist()
-        if any(real) and self.vocabularies is not None:
-            self._mine += self._translated(batch, real)
-        return measures
-
-    def _translated(self, batch: Batch, real: list[bool]) -> list[Translated]:
-        assert self.vocabularies is not None
-        chosen = [at for at, counts in enumerate(real) if counts]
-        decode = self.vocabularies.target.decode
+    def answers(self, batch: Batch, chosen: Sequence[int]) -> list[Translated]:
+        """Translations of the sentences at some places of a batch."""
+        decode = self.required_vocabularies().target.decode
         answers = self.translate(batch["source"][chosen], self._others)
         targets, lengths = batch["target"].tolist(), tokens.lengths(batch["source"]).tolist()
         return [
@@ -227,23 +185,24 @@ class Translation(Reading):
             for at, best in zip(chosen, answers, strict=True)
         ]
 
-    def _read_corpus(self) -> dict[str, float]:
-        """Exact matches in per cent, BLEU and chrF, of all processes' sentences."""
-        parts: list[Any] = [self._mine]
-        if self.trainer.world_size > 1:
-            parts = [None] * self.trainer.world_size
-            dist.all_gather_object(parts, self._mine)
-        self.translated = sorted((one for part in parts for one in part), key=lambda one: one.key)
-        self._mine = []
-        if not self.translated:
-            return {}
+    def read_written(self) -> dict[str, float]:
+        """Exact matches in per cent, BLEU and chrF."""
         scores, self.signatures = translation_scores(
-            [one.hypothesis for one in self.translated], [one.reference for one in self.translated], self.moses
+            [one.hypothesis for one in self.written], [one.reference for one in self.written], self.moses
         )
-        exact = 100.0 * sum(one.exact for one in self.translated) / len(self.translated)
-        return {"exact_match": exact, **scores}
+        return {"exact_match": 100.0 * sum(one.exact for one in self.written) / len(self.written), **scores}
 
     # Vocabularies
+
+    @property
+    def knows_words(self) -> bool:
+        """Whether it has vocabularies."""
+        return self.vocabularies is not None
+
+    @property
+    def vocabulary_hash(self) -> str:
+        """Of both languages."""
+        return self.required_vocabularies().hash
 
     def require(self, part: Any) -> None:
         """See that a data set has the task's vocabularies; a task that has none yet takes the data's.
@@ -285,11 +244,3 @@ class Translation(Reading):
 def until_end(target: list[int]) -> list[int]:
     """The tokens of a target without its end and the padding."""
     return [token for token in target if token not in (tokens.EOS, tokens.PAD)]
-
-
-def with_perplexity(means: dict[str, float]) -> dict[str, float]:
-    """Means of measures, and the perplexity per token; infinite where it is too large for a number."""
-    if "token_loss" not in means:
-        return means
-    loss = means["token_loss"]
-    return {**means, "perplexity": math.exp(loss) if loss < 700 else math.inf}

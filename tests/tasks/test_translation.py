@@ -211,14 +211,14 @@ def test_evaluation_compares_sentences_with_references():
         number: Words(CAPITALS).decode([12 - int(row["source"][0]) + 3]) for number, row in enumerate(part.samples)
     }
     trainer.test(task, dataloaders=data_of().eval_dataloader("test"), verbose=False)
-    assert [one.key for one in task.translated] == sorted(f"test/{number}" for number in range(50))
-    for one in task.translated:
+    assert [one.key for one in task.written] == sorted(f"test/{number}" for number in range(50))
+    for one in task.written:
         number = int(one.key.partition("/")[2])
         assert one.hypothesis == answers[number]
         assert one.reference == part[number]["reference"]
         assert one.exact == (one.hypothesis == one.reference)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    exact = 100 * sum(one.exact for one in task.translated) / 50
+    exact = 100 * sum(one.exact for one in task.written) / 50
     assert metrics["test/exact_match"] == pytest.approx(exact)
     assert metrics["test/perplexity"] == pytest.approx(math.exp(metrics["test/token_loss"]), rel=1e-6)
     assert set(task.signatures) == {"bleu", "chrf"}
