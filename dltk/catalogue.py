@@ -563,6 +563,12 @@ DATASETS: dict[str, DatasetRow] = _table(
         what="ten symbols to copy after many steps, made by rule without end",
     ),
     DatasetRow(
+        name="recordings",
+        target="dltk.data.shards.recordings:Recordings",
+        provides=("frames", "length", "target"),
+        what="recordings and their transcripts in WebDataset shards, as frames of the mel scale",
+    ),
+    DatasetRow(
         name="tones",
         target="dltk.data.tones:Tones",
         provides=("frames", "length", "target"),

@@ -94,9 +94,9 @@ class _Run(torch.autograd.Function):
                 torch.mul(f, c, out=c_after).addcmul_(i, g.tanh_())
                 o.addcmul_(p_o, c_after).sigmoid_()
                 torch.tanh(c_after, out=h_after).mul_(o)
-                if masks[step] is not None:
-                    c_after.mul_(masks[step])
-                    h_after.mul_(masks[step])
+                if (mask := masks[step]) is not None:
+                    c_after.mul_(mask)
+                    h_after.mul_(mask)
         ctx.masks = masks
         ctx.save_for_backward(x, gates, states, cells, inputs, recurrent, looks)
         return torch.cat([states[0, 1:], *states[1:, :-1]], dim=2)

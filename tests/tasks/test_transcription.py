@@ -133,6 +133,15 @@ def test_edits_are_counted_and_words_where_labels_spell():
     assert task._mine[0][1:] == ("ab cce", "ab cd", False)
 
 
+def test_edits_are_those_that_jiwer_counts():
+    jiwer = pytest.importorskip("jiwer", reason="compares with jiwer: pip install jiwer")
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        right, found = ([str(word) for word in random.integers(0, 4, random.integers(1, 9))] for _ in range(2))
+        counted = jiwer.process_words(" ".join(right), " ".join(found))
+        assert edits(found, right) == counted.substitutions + counted.deletions + counted.insertions
+
+
 def test_labels_are_folded_when_transcripts_are_compared():
     task = task_of().eval()
     task.alphabet = Alphabet(("ih", "ix", "q", "s"), folded={"ix": "ih", "q": ""})

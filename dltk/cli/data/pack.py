@@ -117,7 +117,11 @@ def report(made: "Packing", to: Path, as_json: bool) -> None:
         terminal.say(f"left out of {part}: {count:,} pairs of which either side stands in a part before it")
     if "sha256" in made.set.about:
         terminal.say(f"sha256 of the pairs: {made.set.about['sha256']}")
-    kinds = {"images": "shards, folder: {}, image_size: …", "text": "parallel_text, folder: {}"}
+    kinds = {
+        "images": "shards, folder: {}, image_size: …",
+        "text": "parallel_text, folder: {}",
+        "audio": "recordings, folder: {}",
+    }
     named = {**kinds, "running text": "text, folder: {}"}.get(made.set.kind)
     if named:
         place = to.resolve()

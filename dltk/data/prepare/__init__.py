@@ -101,6 +101,17 @@ SETS = {
         source="the folder with the themes' packages (.deb)",
         fetches=True,
     ),
+    "timit": KnownSet(
+        module="timit",
+        what="TIMIT: 3,696 + 400 + 192 sentences of 536 speakers as 61 phones",
+        source="the folder with LDC's TRAIN and TEST",
+    ),
+    "prompts": KnownSet(
+        module="prompts",
+        what="telephone prompts and their transcripts: one speaker, half an hour, from Debian's packages, by apt",
+        source="the folder with asterisk-core-sounds-en-wav_*.deb and asterisk-core-sounds-en_*.deb",
+        fetches=True,
+    ),
     "number_names": KnownSet(
         module="number_names", what="numbers in English and French words, made by rule (num2words)"
     ),

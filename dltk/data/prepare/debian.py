@@ -25,6 +25,19 @@ def download(names: Sequence[str], to: Path) -> Path:
     return to
 
 
+def unpack(package: Path, to: Path) -> None:
+    """The files of a package (.deb) into a folder.
+
+    Raises:
+        DataError: there is no dpkg here, or the package is damaged.
+    """
+    if shutil.which("dpkg-deb") is None:
+        raise DataError(package, "", "cannot be read without dpkg-deb", "Install Debian's dpkg.")
+    done = subprocess.run(["dpkg-deb", "-x", str(package), str(to)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DataError(package, "", "is no whole package (dpkg-deb cannot read it)", "Fetch it again.")
+
+
 def packages(folder: Path, names: Sequence[str]) -> list[Path]:
     """The files of packages (.deb) in a folder.
 
