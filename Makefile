@@ -24,7 +24,8 @@ help:
 	@echo "make bench        measure speed and print it"
 	@echo "make soak         kill and preempt trainings at random moments, the latter on a real Slurm, which must be installed"
 	@echo "make claims       train every recipe with the seeds that its claim needs and record the results; DLTK_DATA is the"
-	@echo "                  folder of the sets icons, rendered, bible and debian_descriptions, which dltk data prepare makes"
+	@echo "                  folder of the sets bible, debian_descriptions, icons, prompts, pydoc_topics and rendered, which"
+	@echo "                  dltk data prepare makes"
 	@echo "make readme       write the README's tables from the catalogue and the results"
 	@echo "make clean        remove what these commands made, but no run"
 
