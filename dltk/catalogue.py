@@ -232,6 +232,15 @@ MODELS: dict[str, Architecture] = _table(
         settings={"num_classes": 1000},
     ),
     Architecture(
+        name="c3d",
+        target="dltk.models.c3d:C3D",
+        task="classification",
+        paper="Tran et al., Learning spatiotemporal features with 3D convolutional networks, ICCV 2015 "
+        "(the article's 3D ConvNets for video)",
+        parameters=79_991_015,
+        settings={"num_classes": 487},
+    ),
+    Architecture(
         name="deepface",
         target="dltk.models.deepface:DeepFace",
         task="classification",
@@ -500,6 +509,13 @@ DATASETS: dict[str, DatasetRow] = _table(
         what="traffic signs of ten kinds, 48 × 48, in the dark, out of focus and through fog, made by rule",
         classes=10,
         channels=3,
+    ),
+    DatasetRow(
+        name="moving_shapes",
+        target="dltk.data.moving_shapes:MovingShapes",
+        provides=("image", "target"),
+        what="short videos of a shape that moves to a side or turns, which no single frame tells, made by rule",
+        classes=6,
     ),
     DatasetRow(
         name="images",

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from dltk.run.folder import RunFolder
 
 commands = typer.Typer()
-What = Literal["features", "filters", "warp", "alignment", "attention", "words", "sentences", "gradient_flow"]
+What = Literal[
+    "features", "filters", "warp", "alignment", "attention", "words", "sentences", "gradient_flow", "verification"
+]
 NEEDED = {
     "features": "the IMAGE that the network is to see",
     "alignment": "the SENTENCE to translate",
@@ -37,7 +39,8 @@ WORDS = 200
     "dltk draw show_attend_tell_shapes/first attention my_scene.png --beam 3\n\n"
     "dltk draw skipgram_bible/first words --count 300 -o words.svg\n\n"
     "dltk draw seq2seq_number_names/first sentences numbers.en\n\n"
-    "dltk draw lstm_adding/first gradient_flow rnn_adding/first",
+    "dltk draw lstm_adding/first gradient_flow rnn_adding/first\n\n"
+    "dltk train deepface_strangers run=first\n\ndltk draw deepface_strangers/first verification",
 )
 def draw(
     run: str = typer.Argument(help=RUN_HELP),
@@ -47,7 +50,8 @@ def draw(
         "alignment: where a translator with attention looks in SENTENCE for each word that it writes; "
         "attention: where a captioner looks in IMAGE for each word that it writes (figure 3); "
         "words: WORDs on a plane, as a network's vectors have them, and sentences: the lines of FILE (figure 4); "
-        "gradient_flow: how far errors reach back in a recurrent network, and in those of other RUNs (figure 5)."
+        "gradient_flow: how far errors reach back in a recurrent network, and in those of other RUNs (figure 5); "
+        "verification: how well it tells whether two images show the same class, of classes held out (data.held_out)."
     ),
     given: list[str] | None = typer.Argument(
         None,
@@ -106,6 +110,8 @@ def draw(
             sheet, drawn = _sentences(folder, checkpoint, Path(given[0]), seed, exact)
         elif what == "gradient_flow":
             sheet, drawn = _gradient_flow([folder, *(find_run(other) for other in given)], checkpoint)
+        elif what == "verification":
+            sheet, drawn = _verification(folder, checkpoint)
         elif what == "filters":
             sheet, drawn = _filters(folder, checkpoint, maps)
         else:
@@ -125,7 +131,8 @@ def _require(what: What, given: Sequence[str], count: int | None) -> None:
     """
     if what in NEEDED and not given:
         raise LaunchError("", f"draw … {what}", f"needs {NEEDED[what]}", "See `dltk draw --help`.")
-    most = {"features": 1, "attention": 1, "sentences": 1, "filters": 0, "warp": 0}.get(what, len(given))
+    alone = {"filters": 0, "warp": 0, "verification": 0}
+    most = {"features": 1, "attention": 1, "sentences": 1, **alone}.get(what, len(given))
     if len(given) > most:
         raise LaunchError("", f"draw … {what}", f"takes no more, '{given[most]}' given", "See `dltk draw --help`.")
     if what == "words" and given and count is not None:
@@ -268,3 +275,10 @@ def _gradient_flow(folders: Sequence["RunFolder"], checkpoint: str) -> tuple["Fi
 
     flows = [flow_of(folder, checkpoint) for folder in folders]
     return draw_flows(flows), {"flows": [flow.plain() for flow in flows]}
+
+
+def _verification(folder: "RunFolder", checkpoint: str) -> tuple["Figure", dict[str, Any]]:
+    from dltk.cli.verification import draw_verified, verify
+
+    verified = verify(folder, checkpoint)
+    return draw_verified(verified), verified.plain()

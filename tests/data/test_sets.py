@@ -15,6 +15,7 @@ from dltk.data.digits import Digits
 from dltk.data.images import Images, _list, read_image
 from dltk.data.loader import EvalLoader, Reader
 from dltk.data.mnist import Mnist, read_idx
+from dltk.data.splits import SPLITS
 from dltk.errors import DataError
 
 
@@ -49,6 +50,18 @@ def test_mnist_excerpt_is_mlxtends():
     plain = Mnist("val", variant="5000")
     assert torch.equal(padded.images[:, :, 2:30, 2:30], plain.images)
     assert padded.images.sum() == plain.images.sum()
+
+
+def test_digits_that_are_held_out_are_in_no_part_and_the_others_stay_as_they_are():
+    for split in SPLITS:
+        whole, part = Mnist(split, variant="5000"), Mnist(split, variant="5000", held_out=[7, 9])
+        left = ~torch.isin(whole.targets, torch.tensor([7, 9]))
+        assert torch.equal(part.images, whole.images[left])
+        assert torch.equal(part.targets, whole.targets[left])
+        assert part.keys == [key for key, stays in zip(whole.keys, left.tolist(), strict=True) if stays]
+    for digits in ([10], list(range(10))):
+        with pytest.raises(DataError, match=r"data\.held_out: .* are not some of the digits 0 to 9"):
+            Mnist("train", variant="5000", held_out=digits)
 
 
 def test_too_small_an_image_is_refused():

@@ -90,14 +90,25 @@ def test_images_that_tiles_do_not_fill_are_refused():
         ranked_in_tiles(torch.zeros(1, 8, 12))
 
 
-def test_edges_stand_out_and_even_ground_does_not():
-    assert edges(torch.full((1, 3, 6, 6), 0.7)).abs().max() < 1e-6
+def test_edges_stand_out_in_any_light_and_even_ground_does_not():
+    assert edges(torch.full((1, 3, 6, 6), 0.7)).abs().max() < 1e-3
     step = torch.zeros(1, 1, 5, 8)
     step[..., 4:] = 1.0
     found = edges(step)[0, 0, 2]
-    assert found[3] < -0.2
-    assert found[4] > 0.2
+    assert found[3] < -0.5
+    assert found[4] > 0.5
     assert found[[0, 7]].abs().max() < 0.01
+    torch.testing.assert_close(edges(0.1 * step), edges(step))
+
+
+def test_edges_are_a_narrow_gaussian_less_a_wide_one():
+    image, total = torch.zeros(1, 1, 9, 9), torch.zeros(9, 9, dtype=torch.float64)
+    image[0, 0, 4, 4] = 1.0
+    for sigma, sign in ((0.5, 1), (2.0, -1)):
+        bell = np.array([[np.exp(-(y * y + x * x) / (2 * sigma**2)) for x in range(-2, 3)] for y in range(-2, 3)])
+        total[2:7, 2:7] += sign * torch.from_numpy(bell / bell.sum())
+    wanted = (total / (2 * total.square().mean().sqrt())).clamp(-1, 1).float()
+    torch.testing.assert_close(edges(image)[0, 0], wanted, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("way", "left"), [("imadjust", 0.1), ("histeq", 0.05), ("adapthisteq", 0.5)])

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from dltk import catalogue
 from dltk.models.alexnet import AlexNet
+from dltk.models.c3d import C3D
 from dltk.models.deepface import DeepFace
 from dltk.models.googlenet import GoogLeNet
 from dltk.models.lenet1 import LeNet1
@@ -39,6 +40,7 @@ MAKERS = {
     "lenet5_unit_variance": lambda: LeNet5(first_weights="unit_variance"),
     "lenet5_rbf": lambda: LeNet5(output="rbf"),
     "simard": lambda: SimardNet(num_classes=4),
+    "c3d": lambda: C3D(num_classes=4, frames=4, image=[2, 12, 10], narrow=16),
     "multi_column": lambda: Column(num_classes=4),
     **{
         f"multi_column_{way}": lambda way=way: Column(num_classes=4, preprocessing=way, narrow=10)
