@@ -12,7 +12,7 @@ from dltk.data.pack import pack
 from dltk.data.shards.recordings import Recordings, _joined
 from dltk.errors import DataError
 
-soundfile = pytest.importorskip("soundfile", reason="needs soundfile: pip install dltk[speech]")
+soundfile = pytest.importorskip("soundfile", reason="the extra `speech` is not installed")
 
 WORDS = ("zero", "one two", "three", "four five six")
 
