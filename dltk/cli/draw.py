@@ -21,7 +21,7 @@ What = Literal[
 ]
 NEEDED = {
     "features": "the IMAGE that the network is to see",
-    "alignment": "the SENTENCE to translate",
+    "alignment": "the SENTENCE to translate, or the KEY of an utterance",
     "attention": "the IMAGE to describe",
     "sentences": "a FILE of sentences",
 }
@@ -35,6 +35,7 @@ WORDS = 200
     "dltk draw lenet5_digits/first filters --to filters.pdf\n\ndltk train warp run=first\n\n"
     "dltk draw warp/first warp -o warp.png\n\ndltk train rnnsearch_number_names run=first\n\n"
     "dltk draw rnnsearch_number_names/first alignment 'three hundred and twelve thousand'\n\n"
+    "dltk draw blstm_tones/first alignment test/7\n\n"
     "dltk draw rnnsearch_number_names/first words --side target\n\n"
     "dltk draw show_attend_tell_shapes/first attention my_scene.png --beam 3\n\n"
     "dltk draw skipgram_bible/first words --count 300 -o words.svg\n\n"
@@ -47,7 +48,8 @@ def draw(
     what: What = typer.Argument(
         help="features: what each layer makes of IMAGE (figure 2 of the article); filters: those of the first layer; "
         "warp: how a hidden layer of two units bends the plane of its inputs (figure 1); "
-        "alignment: where a translator with attention looks in SENTENCE for each word that it writes; "
+        "alignment: where a translator with attention looks in SENTENCE for each word that it writes, or when a "
+        "transcriber hears each label of the utterance KEY; "
         "attention: where a captioner looks in IMAGE for each word that it writes (figure 3); "
         "words: WORDs on a plane, as a network's vectors have them, and sentences: the lines of FILE (figure 4); "
         "gradient_flow: how far errors reach back in a recurrent network, and in those of other RUNs (figure 5); "
@@ -55,10 +57,10 @@ def draw(
     ),
     given: list[str] | None = typer.Argument(
         None,
-        metavar="[IMAGE|SENTENCE|FILE|WORD…|RUN…]",
-        help="For features and attention: a picture of any size; for alignment: a line of text; for sentences: a file "
-        "of text, a sentence a line; for words: which, by default the most frequent; for gradient_flow: runs to "
-        "compare with.",
+        metavar="[IMAGE|SENTENCE|KEY|FILE|WORD…|RUN…]",
+        help="For features and attention: a picture of any size; for alignment: a line of text, or an utterance's key; "
+        "for sentences: a file of text, a sentence a line; for words: which, by default the most frequent; for "
+        "gradient_flow: runs to compare with.",
     ),
     to: Path | None = typer.Option(
         None, "--to", "-o", help="The drawing: .png, .pdf or .svg; default: WHAT.png in the run folder."
@@ -221,8 +223,13 @@ def _warp(folder: "RunFolder", checkpoint: str) -> tuple["Figure", dict[str, Any
 def _alignment(folder: "RunFolder", sentence: str, checkpoint: str, beam: int) -> tuple["Figure", dict[str, Any]]:
     from dltk.assemble import load
     from dltk.cli.alignment import draw_alignment
+    from dltk.cli.heard import draw_heard
     from dltk.launch.aligned import align
+    from dltk.launch.heard import hear
 
+    if folder.recipe["task"]["name"] == "transcription":
+        heard = hear(folder, load(folder, checkpoint), sentence)
+        return draw_heard(heard, f"{folder.name}: {heard.key}"), heard.plain()
     aligned = align(folder, load(folder, checkpoint), sentence, beam)
     return draw_alignment(aligned, f"{folder.name}: {aligned.text}"), aligned.plain()
 

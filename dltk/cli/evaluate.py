@@ -202,7 +202,8 @@ def _show(asked: "Asked", result: dict[str, Any]) -> None:
         terminal.say(f"{name}: sacrebleu {signature}")
     for one in [*([] if averaged else members), result]:
         if one["predictions"]:
-            what = "translation" if "signatures" in one else "scores"
+            of_text = "translation" if "signatures" in one else "text"
+            what = of_text if one["predictions"].endswith(".jsonl") else "scores"
             terminal.say(f"each sample's {what}: {one['predictions']}")
         for path in [*one.get("report", []), *([one["picture"]] if "picture" in one else [])]:
             terminal.say(path)

@@ -87,6 +87,10 @@ def _examples(model: nn.Module, image: Sequence[int] | None) -> list[tuple[Tenso
     names, size = list(inspect.signature(model.forward).parameters), getattr(model, "input_size", None)
     if names[:2] == ["source", "words"]:
         return [tuple(torch.ones(2, many[name], dtype=torch.long) for name in ("s", "t")) for many in LENGTHS]
+    if names[:2] == ["frames", "lengths"] and size:
+        read = [(torch.zeros(2, many["t"], size), torch.full((2,), many["t"])) for many in LENGTHS]
+        targets = [torch.ones(2, many["s"], dtype=torch.long) for many in LENGTHS]
+        return [(*one, target) if "target" in names else one for one, target in zip(read, targets, strict=True)]
     if names[0] == "words":
         return [(torch.ones(2, many["t"], dtype=torch.long),) for many in LENGTHS]
     return [(torch.zeros(2, many["t"], size),) for many in LENGTHS] if names[0] == "inputs" and size else []

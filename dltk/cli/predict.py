@@ -98,6 +98,9 @@ def predict(
 
         say_captions(folder, files or [], checkpoint, beam, n_best, as_json=as_json)
         return
+    if folder.recipe["task"]["name"] == "transcription":
+        what = "transcribes the utterances of its data, and FILES are pictures or text"
+        raise LaunchError(folder.path, "predict", what, "`dltk evaluate` keeps its transcripts of them.")
     if folder.recipe["task"]["name"] == "sequences":
         what = "reads sequences of numbers, and FILES are pictures or text"
         raise LaunchError(folder.path, "predict", what, "`dltk evaluate` keeps its outputs for the data's sequences.")

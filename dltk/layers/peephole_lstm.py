@@ -45,15 +45,16 @@ class PeepholeLSTM(nn.Module):
         self.bias = nn.Parameter(torch.empty(d, 4 * hidden_size))
 
     def forward(self, inputs: Tensor, real: Tensor) -> Tensor:
-        """Inputs (t, b, x) to the cells' outputs after each of them (t, b, dn), those of the way forwards first.
+        """Inputs (b, t, x) to the cells' outputs after each of them (b, t, dn), those of the way forwards first.
 
         Args:
             inputs: the sequences.
-            real: which steps are no padding, bool (t, b); it stands behind, and leaves states as zeros.
+            real: which steps are no padding, bool (b, t); it stands behind, and leaves states as zeros.
         """
-        given = at_one_precision(inputs, self.inputs, self.recurrent, self.looks, self.bias)
-        found: Tensor = _Run.apply(real, *given)
-        return found
+        steps = inputs.transpose(0, 1)  # as a layer before has laid them
+        given = at_one_precision(steps, self.inputs, self.recurrent, self.looks, self.bias)
+        found: Tensor = _Run.apply(real.T, *given)  # (t, b, dn)
+        return found.transpose(0, 1)
 
     def step(self, inputs: Tensor, state: Tensor) -> Tensor:
         """Inputs (b, x) of one step, and h and c (2, b, n), to the next h and c, of the way forwards."""

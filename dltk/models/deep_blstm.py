@@ -42,16 +42,17 @@ class TanhLayer(nn.Module):
         self.bias = nn.Parameter(torch.empty(d, hidden_size))
 
     def forward(self, inputs: Tensor, real: Tensor) -> Tensor:
-        """Inputs (t, b, x), and which are no padding (t, b), to the units after each of them (t, b, dn)."""
+        """Inputs (b, t, x), and which are no padding (b, t), to the units after each of them (b, t, dn)."""
         ways = []
         for way, (weight, recurrent, bias) in enumerate(zip(self.inputs, self.recurrent, self.bias, strict=True)):
-            h = inputs.new_zeros(inputs.shape[1], recurrent.shape[0])  # (b, n)
+            h = inputs.new_zeros(len(inputs), recurrent.shape[0])  # (b, n)
             found = []
-            steps = list(zip(torch.matmul(inputs, weight) + bias, real[..., None], strict=True))
+            projected = (torch.matmul(inputs, weight) + bias).unbind(1)
+            steps = list(zip(projected, real[..., None].unbind(1), strict=True))
             for a, mask in reversed(steps) if way else steps:  # (b, n), (b, 1)
                 h = torch.tanh(a + h @ recurrent) * mask
                 found.append(h)
-            ways.append(torch.stack(found[::-1] if way else found))
+            ways.append(torch.stack(found[::-1] if way else found, dim=1))
         return torch.cat(ways, dim=2)
 
 
@@ -90,11 +91,10 @@ class _Layers(nn.Module):
         if frames.dim() != 3 or frames.shape[2] != self.input_size:
             what = f"frames are {tuple(frames.shape)}, the network takes (b, t, {self.input_size})"
             raise ValueError(f"{what}. Set model.input_size")
-        real = torch.arange(frames.shape[1], device=frames.device)[:, None] < lengths  # (t, b)
-        found = frames.transpose(0, 1).contiguous()
+        real = torch.arange(frames.shape[1], device=frames.device) < lengths[:, None]  # (b, t)
         for layer in self.layers:
-            found = layer(found, real)
-        return found.transpose(0, 1)
+            frames = layer(frames, real)
+        return frames
 
 
 class DeepBLSTM(_Layers):
@@ -187,9 +187,9 @@ class BLSTMTransducer(_Layers):
 
     def forward(self, frames: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """Frames (b, t, x), of which so many are real (b,), and targets (b, u) to scores (b, t, u + 1, k + 1)."""
-        before = F.pad(target, (1, 0)).T  # (u + 1, b)
+        before = F.pad(target, (1, 0))  # (b, u + 1)
         real = torch.ones_like(before, dtype=torch.bool)  # what stands behind a target's end changes nothing before
-        predicted = self.prediction(self.one_hot(before), real).transpose(0, 1)  # (b, u + 1, n)
+        predicted = self.prediction(self.one_hot(before), real)  # (b, u + 1, n)
         return self.join(self.frames(frames, lengths)[:, :, None], self.of_labels(predicted)[:, None])
 
     def frames(self, frames: Tensor, lengths: Tensor) -> Tensor:

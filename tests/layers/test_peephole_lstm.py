@@ -7,7 +7,7 @@ from dltk.layers.peephole_lstm import PIECE, PeepholeLSTM
 from dltk.models.lstm import LSTM
 
 LENGTHS = torch.tensor([6, 3, 5])
-REAL = torch.arange(6)[:, None] < LENGTHS  # (t, b)
+REAL = torch.arange(6) < LENGTHS[:, None]  # (b, t)
 
 
 def layer_of(bidirectional=True, x=3, n=4):
@@ -19,20 +19,20 @@ def layer_of(bidirectional=True, x=3, n=4):
 
 
 def written_out(layer, x):
-    """Equations 3 to 7, utterance by utterance, way by way (t, b, dn)."""
-    t, b = x.shape[:2]
+    """Equations 3 to 7, utterance by utterance, way by way (b, t, dn)."""
+    b, t = x.shape[:2]
     d, n = layer.recurrent.shape[:2]
-    found = [[[x.new_zeros(n) for _ in range(d)] for _ in range(b)] for _ in range(t)]
+    found = [[[x.new_zeros(n) for _ in range(d)] for _ in range(t)] for _ in range(b)]
     for at, length in enumerate(LENGTHS.tolist()):
         for way in range(d):
             h, c = x.new_zeros(n), x.new_zeros(n)
             for step in reversed(range(length)) if way else range(length):
-                a = layer.bias[way] + x[step, at] @ layer.inputs[way] + h @ layer.recurrent[way]
+                a = layer.bias[way] + x[at, step] @ layer.inputs[way] + h @ layer.recurrent[way]
                 i, f, o, g = a.chunk(4)
                 p_i, p_f, p_o = layer.looks[way]
                 c = torch.sigmoid(f + p_f * c) * c + torch.sigmoid(i + p_i * c) * torch.tanh(g)
                 h = torch.sigmoid(o + p_o * c) * torch.tanh(c)
-                found[step][at][way] = h
+                found[at][step][way] = h
     return torch.stack([torch.stack([torch.cat(ways) for ways in row]) for row in found])
 
 
@@ -41,7 +41,7 @@ def written_out(layer, x):
 def test_values_and_gradients_are_those_of_the_equations(bidirectional, piece, monkeypatch):
     monkeypatch.setattr("dltk.layers.peephole_lstm.PIECE", piece)
     layer = layer_of(bidirectional)
-    x = torch.randn(6, 3, 3, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(3, 6, 3, dtype=torch.float64, requires_grad=True)
     made = layer(x, REAL)
     right = written_out(layer, x)
     real = REAL[..., None]
@@ -55,10 +55,10 @@ def test_values_and_gradients_are_those_of_the_equations(bidirectional, piece, m
 
 def test_the_way_backwards_begins_at_each_end():
     layer = layer_of()
-    x = torch.randn(6, 3, 3, dtype=torch.float64)
-    longer = torch.cat([x, torch.randn(4, 3, 3, dtype=torch.float64)])
-    real = torch.arange(10)[:, None] < LENGTHS
-    torch.testing.assert_close(layer(longer, real)[:6] * REAL[..., None], layer(x, REAL) * REAL[..., None])
+    x = torch.randn(3, 6, 3, dtype=torch.float64)
+    longer = torch.cat([x, torch.randn(3, 4, 3, dtype=torch.float64)], 1)
+    real = torch.arange(10) < LENGTHS[:, None]
+    torch.testing.assert_close(layer(longer, real)[:, :6] * REAL[..., None], layer(x, REAL) * REAL[..., None])
 
 
 def test_it_is_the_network_that_takes_step_by_step():
@@ -70,19 +70,19 @@ def test_it_is_the_network_that_takes_step_by_step():
         other.inputs.bias.copy_(layer.bias[0][order])
         other.recurrent.weight.copy_(layer.recurrent[0].T[order])
         other.looks.copy_(layer.looks[0])
-    x = torch.randn(6, 3, 3, dtype=torch.float64)
-    made = layer(x, torch.ones(6, 3, dtype=torch.bool))
-    torch.testing.assert_close(made.transpose(0, 1), other.read(x.transpose(0, 1)))
+    x = torch.randn(3, 6, 3, dtype=torch.float64)
+    made = layer(x, torch.ones(3, 6, dtype=torch.bool))
+    torch.testing.assert_close(made, other.read(x))
     state, found = x.new_zeros(2, 3, 4), []
-    for one in x:
+    for one in x.unbind(1):
         state = layer.step(one, state)
         found.append(state[0])
-    torch.testing.assert_close(torch.stack(found), made)
+    torch.testing.assert_close(torch.stack(found, 1), made)
 
 
 def test_it_runs_in_half_precision_beside_others():
     layer = layer_of().float()
-    x = torch.randn(6, 3, 3)
+    x = torch.randn(3, 6, 3)
     with torch.autocast("cpu", torch.bfloat16):
         half = layer(x, REAL)
     assert half.dtype == torch.bfloat16

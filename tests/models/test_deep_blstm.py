@@ -91,15 +91,15 @@ def test_first_weights_depend_on_seed_and_name_only(model):
 def test_the_layers_of_tanh_are_torch_s():
     torch.manual_seed(0)
     ours = DeepBLSTM(**SMALL, cell="tanh").layers[0]
-    other = nn.RNN(5, 4, bidirectional=True)
+    other = nn.RNN(5, 4, bidirectional=True, batch_first=True)
     with torch.no_grad():
         for way, end in enumerate(("l0", "l0_reverse")):
             getattr(other, f"weight_ih_{end}").copy_(ours.inputs[way].T)
             getattr(other, f"weight_hh_{end}").copy_(ours.recurrent[way].T)
             getattr(other, f"bias_ih_{end}").copy_(ours.bias[way])
             getattr(other, f"bias_hh_{end}").zero_()
-    x = torch.randn(7, 3, 5)
-    torch.testing.assert_close(ours(x, torch.ones(7, 3, dtype=torch.bool)), other(x)[0])
+    x = torch.randn(3, 7, 5)
+    torch.testing.assert_close(ours(x, torch.ones(3, 7, dtype=torch.bool)), other(x)[0])
 
 
 def test_a_transducer_takes_step_by_step_what_it_takes_at_once():
