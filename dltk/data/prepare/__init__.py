@@ -59,6 +59,12 @@ SETS = {
         source="the folder with cifar-10-binary.tar.gz",
         fetches=True,
     ),
+    "gtsrb": KnownSet(
+        module="gtsrb",
+        what="GTSRB: 39,209 + 12,630 traffic signs in 43 classes",
+        source="the folder with GTSRB-Training_fixed.zip, GTSRB_Final_Test_Images.zip and GTSRB_Final_Test_GT.zip",
+        fetches=True,
+    ),
     "wmt14": KnownSet(
         module="wmt14",
         what="WMT 2014, English and French: 41 million pairs of sentences",
