@@ -29,9 +29,8 @@ LIMIT = 0.01  # of a tile's pixels in one step; what is more counts for all step
 WIDTHS, REACH = (0.5, 2.0), 2  # standard deviations of the Gaussians, and where they end, in pixels
 FAINT = 1e-3  # differences with a lesser root mean square are nothing to enlarge
 
-# sRGB to XYZ, with white at (1, 1, 1): IEC 61966-2-1 and its white point D65.
-TO_XYZ = torch.tensor([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
-TO_XYZ = TO_XYZ / TO_XYZ.sum(1, keepdim=True)
+# sRGB to XYZ (IEC 61966-2-1), but for a factor for each row. Numbers, no tensor: whoever imports this may be on "meta".
+TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 
 
 class Contrast(nn.Module):
@@ -122,7 +121,7 @@ def edges(images: Tensor) -> Tensor:
 def lab_of(images: Tensor) -> Tensor:
     """Images (b, 3, h, w) of sRGB, 0 to 1, to lightness from 0 to 100 and two tints (CIE 1976)."""
     linear = torch.where(images > 0.04045, ((images + 0.055) / 1.055).clamp_min(0) ** 2.4, images / 12.92)
-    x, y, z = _curved(_mixed(TO_XYZ, linear)).unbind(1)
+    x, y, z = _curved(_mixed(_to_xyz(), linear)).unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
 
 
@@ -132,8 +131,14 @@ def rgb_of(lab: Tensor) -> Tensor:
     y = (lightness + 16) / 116
     curved = torch.stack([y + a / 500, y, y - b / 200], 1)
     xyz = torch.where(curved > 6 / 29, curved**3, (curved - 4 / 29) * 3 * (6 / 29) ** 2)
-    linear = _mixed(torch.linalg.inv(TO_XYZ), xyz)
+    linear = _mixed(torch.linalg.inv(_to_xyz()), xyz)
     return torch.where(linear > 0.0031308, 1.055 * linear.clamp_min(1e-9) ** (1 / 2.4) - 0.055, 12.92 * linear)
+
+
+def _to_xyz() -> Tensor:
+    """The matrix (3, 3) that makes white (1, 1, 1)."""
+    matrix = torch.tensor(TO_XYZ, device="cpu")
+    return matrix / matrix.sum(1, keepdim=True)
 
 
 def _mixed(matrix: Tensor, images: Tensor) -> Tensor:

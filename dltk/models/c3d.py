@@ -78,7 +78,7 @@ class C3D(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         """Clips (b, t c, h, w), the frames one behind the other, to class scores (b, k)."""
-        expect.images_of(clips, self.input_shape, "Set model.frames and model.image to the clips' shape.")
+        expect.images_of(clips, self.input_shape, "Set model.image and model.frames to the clips' shape.")
         y = clips.unflatten(1, (self.frames, -1)).transpose(1, 2)  # (b, c, t, h, w)
         for stage, widths in enumerate(STAGES, 1):  # (b, 64, 16, 112, 112) … (b, 512, 2, 7, 7)
             for letter in "ab"[: len(widths)]:

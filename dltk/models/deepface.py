@@ -35,7 +35,7 @@ class DeepFace(nn.Module):
         narrow: what the widths of all layers but the last are divided by.
         dropout: probability of dropping a unit of F7; the paper drops some of that layer only.
         first_weights: N(0, 0.01^2) and biases of 0.5, as in the paper (`normal`); or N(0, 2/F) for units with F inputs,
-            and biases of 0 (`he`).
+            N(0, 0.01^2) for class scores, and biases of 0 (`he`).
 
     Raises:
         ValueError: a setting is impossible.
@@ -87,7 +87,7 @@ class DeepFace(nn.Module):
         as_published = self.first_weights == "normal"
         if name.endswith("bias"):
             nn.init.constant_(parameter, 0.5 if as_published else 0.0)
-        elif as_published:
+        elif as_published or name == "f8.weight":
             normal(parameter, 0.01, generator)
         else:
             local = isinstance(self.get_submodule(name.rpartition(".")[0]), LocallyConnected2d)

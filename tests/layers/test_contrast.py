@@ -1,5 +1,8 @@
 """The preprocessings of the multi-column network against loops and known colours."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -125,3 +128,12 @@ def test_light_alone_matters_less_afterwards(way, left):
 def test_raw_is_what_came():
     images = some(1, 3, 8, 8)
     assert Contrast("raw")(images) is images
+
+
+def test_it_may_be_imported_while_networks_are_made_without_memory():
+    code = (
+        "import torch\nwith torch.device('meta'):\n    from dltk.layers.contrast import Contrast\n"
+        "print(Contrast('histeq')(torch.rand(1, 3, 48, 48)).isfinite().all().item())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
