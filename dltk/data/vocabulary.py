@@ -4,8 +4,8 @@
 `<unk>`. `bpe` and `unigram` are sentencepiece's pieces of words: Sennrich, Haddow, Birch, "Neural machine translation
 of rare words with subword units", ACL (2016); Kudo, "Subword regularization", ACL (2018). `characters` are those of
 the text, for networks that spell. `spaced` is what stands between spaces, for texts that somebody has cut into tokens
-already; their `<unk>` is ours. `bytes` are those of UTF-8. `Phrases` are words in small letters, and phrases of them, of which word vectors are
-made.
+already; their `<unk>` is ours. `bytes` are those of UTF-8. `Phrases` are words in small letters, and phrases of them,
+of which word vectors are made.
 """
 
 import base64

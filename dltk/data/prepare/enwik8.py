@@ -13,8 +13,10 @@ from dltk.data.prepare.archives import FOLDER, Archive
 from dltk.data.prepare.running import read, written
 
 ARCHIVE = Archive(
-    "http://mattmahoney.net/dc/enwik8.zip", "547994d9980ebed1288380d652999f38a14fe291a6247c157c3d33d4932534bc", 36_445_475
-)  # fmt: skip
+    "http://mattmahoney.net/dc/enwik8.zip",
+    "547994d9980ebed1288380d652999f38a14fe291a6247c157c3d33d4932534bc",
+    36_445_475,
+)
 MEMBER = "enwik8"
 
 

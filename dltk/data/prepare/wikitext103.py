@@ -1,4 +1,4 @@
-"""WikiText-103 (Merity, Xiong, Bradbury, Socher 2016): good articles of Wikipedia, 103 million words, rare ones `<unk>`."""
+"""WikiText-103 (Merity, Xiong, Bradbury, Socher 2016): articles of Wikipedia, 103 million words, rare ones `<unk>`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""WikiText-2 (Merity, Xiong, Bradbury, Socher 2016): good articles of Wikipedia, 2 million words, rare ones `<unk>`."""
+"""WikiText-2 (Merity, Xiong, Bradbury, Socher 2016): articles of Wikipedia, 2 million words, rare ones `<unk>`."""
 
 from pathlib import Path
 
