@@ -72,8 +72,6 @@ def test_a_mixture_beats_its_parts(tmp_path: Path) -> None:
     share = mixed(likely(neural, "val"), likely(counted, "val"))
     one, other = likely(neural, "test"), likely(counted, "test")
     both = perplexity(share * one + (1 - share) * other)
-    print(
-        f"\nperplexity of {len(one):,} words: neural {perplexity(one):.1f}, trigrams {perplexity(other):.1f}, ", end=""
-    )
+    print(f"\nperplexity of {len(one):,} words: neural {perplexity(one):.1f}, trigrams {perplexity(other):.1f},")
     print(f"mixed {both:.1f} (neural {share:.0%})")
-    assert both < 0.97 * min(perplexity(one), perplexity(other))
+    assert both < 0.95 * min(perplexity(one), perplexity(other))
