@@ -341,6 +341,14 @@ MODELS: dict[str, Architecture] = _table(
         parameters=4_335_312,
     ),
     Architecture(
+        name="hrnn",
+        target="dltk.models.hrnn:HRNN",
+        task="sequences",
+        paper="El Hihi, Bengio, Hierarchical recurrent neural networks for long-term dependencies, NIPS 1996 (ref. 80)",
+        parameters=649,
+        settings={"input_size": 1, "output_size": 1},
+    ),
+    Architecture(
         name="ngram",
         target="dltk.models.ngram:NGram",
         task="counting",
@@ -590,6 +598,12 @@ DATASETS: dict[str, DatasetRow] = _table(
         provides=("frames", "length", "target"),
         what="symbols held for some frames each, in noise, to transcribe; made by rule",
         classes=8,
+    ),
+    DatasetRow(
+        name="two_sequence",
+        target="dltk.data.long_lags:TwoSequence",
+        provides=("inputs", "at", "target"),
+        what="which of two patterns began a sequence, to tell after many steps of noise, made by rule",
     ),
 )
 

@@ -1,8 +1,10 @@
-"""Sequences made by rule whose beginning decides what is right at their end: adding, temporal order, copying.
+"""Sequences made by rule whose beginning decides what is right at their end: adding, order, copying, two sequences.
 
 Hochreiter, Schmidhuber, "Long short-term memory", Neural Computation 9 (1997), experiments 4 and 6; copying: Arjovsky,
-Shah, Bengio, "Unitary evolution recurrent neural networks", ICML (2016), section 4.1. They never end: sample k of the
-training part is a function of (seed, k), so no sequence is met twice, and the position in the data is one number.
+Shah, Bengio, "Unitary evolution recurrent neural networks", ICML (2016), section 4.1; two sequences: El Hihi, Bengio,
+"Hierarchical recurrent neural networks for long-term dependencies", NIPS 8 (1996). Sample k of the training part is a
+function of (seed, k), and but for two sequences it never ends: no sequence is met twice, and the position in the data
+is one number.
 """
 
 from typing import Any, Literal
@@ -19,6 +21,7 @@ from dltk.errors import DataError
 
 # Shapes: b sequences, t steps of the longest, x numbers at each step, k answers.
 
+PATTERN = 3  # numbers by which two sequences differ
 ENDLESS = 1 << 40  # sequences of the training part; a run has steps, not epochs
 Numbers = NDArray[np.int64]
 Fractions = NDArray[np.float64]
@@ -196,6 +199,58 @@ class Copying(_Endless):
         found[:, self.steps + self.symbols - 1] = 9
         at = np.broadcast_to(np.arange(length - self.symbols, length), target.shape).copy()
         return {"inputs": np.eye(10, dtype=np.float32)[found], "at": at, "target": target}
+
+
+class TwoSequence(_Endless):
+    """Which of two patterns began a sequence: three numbers, and nothing but noise behind them.
+
+    The patterns are drawn from [-1, 1] once, by the seed; noise from [-0.1, 0.1] is in every number. The answer at the
+    end is 1 for the one pattern, -1 for the other. As in the paper few sequences are trained on, again and again.
+
+    Args:
+        split: train, val or test.
+        data_dir: not needed; the sequences are made.
+        steps: their length.
+        sequences: of the training part.
+        seed: of the patterns and sequences; another one is another data set.
+        held_out: sequences of validation, and of test.
+
+    Raises:
+        DataError: the sequences are too short for a pattern, or there are none.
+    """
+
+    drawn = 1
+
+    def __init__(
+        self,
+        split: str,
+        data_dir: str | None = None,
+        *,
+        steps: int = 100,
+        sequences: int = 30,
+        seed: int = 1995,
+        held_out: int = 500,
+    ) -> None:
+        if sequences < 1:
+            raise DataError("", "data.sequences", f"{sequences} to train on", "Set at least 1.")
+        self.sequences, self.drawn = sequences, 1 + steps
+        super().__init__(split, steps, PATTERN, seed, held_out)
+        if split == "train":
+            self.count = sequences
+        drawn = uniforms(seed, len(SPLITS), np.zeros(1, np.uint64), 2 * PATTERN)  # of none of the parts
+        self.patterns = 2 * drawn.reshape(2, PATTERN) - 1
+
+    def make(self, random: Fractions) -> dict[str, NDArray[Any]]:
+        """`inputs` (b, t, 1), `at` (b, 1), `target` (b, 1, 1)."""
+        which = _whole(random[:, 0], 2)  # (b,)
+        inputs = 0.2 * random[:, 1:] - 0.1  # (b, t)
+        inputs[:, :PATTERN] += self.patterns[which]
+        target = 1 - 2 * which
+        return {
+            "inputs": inputs[:, :, None].astype(np.float32),
+            "at": np.full((len(random), 1), self.steps - 1),
+            "target": target[:, None, None].astype(np.float32),
+        }
 
 
 def _whole(random: Fractions, below: int) -> Numbers:

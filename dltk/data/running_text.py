@@ -13,7 +13,7 @@ order. With `burn_in`, windows of training are read so too.
 
 import functools
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor
 from dltk.data.dataset import fingerprint
 from dltk.data.sentences import require_size
 from dltk.data.texts import Text, contents_of
-from dltk.data.vocabulary import learn
+from dltk.data.vocabulary import Kind, learn
 from dltk.errors import DataError
 from dltk.layers.tokens import EOS, PAD
 
@@ -35,7 +35,8 @@ class RunningText:
         split: train, val or test.
         data_dir: where data lie on this machine.
         folder: the set's folder there.
-        tokens: what the text is cut into: `words` and marks, sentencepiece's `bpe` or `unigram`, or `characters`.
+        tokens: what the text is cut into: `words` and marks, sentencepiece's `bpe` or `unigram`, `characters`,
+            `spaced`, what stands between spaces, or `bytes`.
         vocab_size: different tokens at most; the most frequent ones of the training part.
         lanes: read beside each other in training; as many as a global batch has samples.
         unroll: tokens of a window (t).
@@ -56,7 +57,7 @@ class RunningText:
         data_dir: str | None = None,
         *,
         folder: str,
-        tokens: Literal["words", "bpe", "unigram", "characters"] = "words",
+        tokens: Kind = "words",
         vocab_size: int = 10_000,
         lanes: int = 32,
         unroll: int = 32,

@@ -3,8 +3,9 @@
 `words` takes the most frequent words and marks of punctuation, as the translators of 2014 did; the rest becomes
 `<unk>`. `bpe` and `unigram` are sentencepiece's pieces of words: Sennrich, Haddow, Birch, "Neural machine translation
 of rare words with subword units", ACL (2016); Kudo, "Subword regularization", ACL (2018). `characters` are those of
-the text, for networks that spell. `Phrases` are words in small letters, and phrases of them, of which word vectors are
-made.
+the text, for networks that spell. `spaced` is what stands between spaces, for texts that somebody has cut into tokens
+already; their `<unk>` is ours. `bytes` are those of UTF-8. `Phrases` are words in small letters, and phrases of them,
+of which word vectors are made.
 """
 
 import base64
@@ -21,7 +22,7 @@ from dltk.data import phrases
 from dltk.errors import DataError
 from dltk.layers.tokens import BOS, EOS, PAD, SPECIAL, UNK
 
-Kind = Literal["words", "bpe", "unigram", "characters"]
+Kind = Literal["words", "bpe", "unigram", "characters", "spaced", "bytes"]
 
 WORD = re.compile(r"\w+")
 TOKEN, MARK = re.compile(r"\w+|[^\w\s]"), re.compile(r"[^\w\s]")
@@ -185,6 +186,8 @@ class Characters:
         characters: without the special tokens; their numbers follow from their order.
     """
 
+    kind, between = "characters", ""
+
     def __init__(self, characters: Sequence[str]) -> None:
         self.characters = list(characters)
         self._numbers = {one: number for number, one in enumerate(self.characters, len(SPECIAL))}
@@ -194,20 +197,26 @@ class Characters:
         """The most frequent ones of some texts; of equally frequent ones the first by its code."""
         counts: Counter[str] = Counter()
         for text in texts:
-            counts.update(text)
+            counts.update(cls.cut(text))
+        del counts[SPECIAL[UNK]]
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         return cls([one for one, _ in ranked[: size - len(SPECIAL)]])
+
+    @staticmethod
+    def cut(text: str) -> Sequence[str]:
+        """The tokens of a text."""
+        return text
 
     def __len__(self) -> int:
         return len(SPECIAL) + len(self.characters)
 
     def encode(self, text: str) -> list[int]:
         """The characters of a text; what is not in the vocabulary is UNK."""
-        return [self._numbers.get(one, UNK) for one in text]
+        return [self._numbers.get(one, UNK) for one in self.cut(text)]
 
     def decode(self, numbers: Sequence[int]) -> str:
         """The text of characters."""
-        return "".join(self.name(number) for number in numbers)
+        return self.between.join(self.name(number) for number in numbers)
 
     def name(self, number: int) -> str:
         """The character."""
@@ -217,11 +226,58 @@ class Characters:
 
     def to_plain(self) -> dict[str, str | list[str]]:
         """The characters."""
-        return {"kind": "characters", "characters": self.characters}
+        return {"kind": self.kind, "characters": self.characters}
 
     @functools.cached_property
     def hash(self) -> str:
         """Of the characters in their order."""
+        return _hash(self.to_plain())
+
+
+class Spaced(Characters):
+    """What stands between spaces, of a text that has been cut into tokens; `<unk>` is the special token.
+
+    Args:
+        characters: the tokens without the special ones; their numbers follow from their order.
+    """
+
+    kind, between = "spaced", " "
+
+    @staticmethod
+    def cut(text: str) -> Sequence[str]:
+        """The tokens of a text."""
+        return text.split()
+
+
+class Bytes:
+    """The bytes of UTF-8, all 256 of them."""
+
+    def __len__(self) -> int:
+        return len(SPECIAL) + 256
+
+    def encode(self, text: str) -> list[int]:
+        """The bytes of a text."""
+        return [len(SPECIAL) + byte for byte in text.encode()]
+
+    def decode(self, numbers: Sequence[int]) -> str:
+        """The text of bytes; what is no UTF-8, and numbers that are no bytes, become the sign of replacement."""
+        found = (number - len(SPECIAL) for number in numbers)
+        return bytes(byte if 0 <= byte < 256 else 0xFF for byte in found).decode(errors="replace")
+
+    def name(self, number: int) -> str:
+        """The character, where a byte is one; else its two hexadecimal digits."""
+        if not len(SPECIAL) <= number < len(self):
+            return SPECIAL[number] if number < len(SPECIAL) else SPECIAL[UNK]
+        byte = number - len(SPECIAL)
+        return chr(byte) if 0x20 <= byte < 0x7F else f"{byte:02x}"
+
+    def to_plain(self) -> dict[str, Any]:
+        """That they are bytes."""
+        return {"kind": "bytes"}
+
+    @functools.cached_property
+    def hash(self) -> str:
+        """Always the same."""
         return _hash(self.to_plain())
 
 
@@ -288,14 +344,22 @@ class Phrases:
         return _hash(self.to_plain())
 
 
+SPELT = {one.kind: one for one in (Characters, Spaced)}
+
+
 def learn(kind: str, texts: Iterable[str], size: int) -> Vocabulary:
     """A vocabulary of at most `size` tokens, from the texts of the training part.
 
     Raises:
         DataError: it cannot be learnt, or sentencepiece is not installed.
     """
-    if kind == "characters":
-        return Characters.learn(texts, size)
+    if kind in SPELT:
+        return SPELT[kind].learn(texts, size)
+    if kind == "bytes":
+        if size < len(Bytes()):
+            what = f"{size} tokens, and there are 256 bytes beside the four special tokens"
+            raise DataError("", "data.vocab_size", what, f"Set {len(Bytes())}.")
+        return Bytes()
     return Words.learn(texts, size) if kind == "words" else Pieces.learn(kind, texts, size)
 
 
@@ -308,8 +372,10 @@ def from_plain(plain: Mapping[str, Any]) -> Vocabulary:
     try:
         if plain["kind"] == "words":
             return Words([str(word) for word in plain["words"]])
-        if plain["kind"] == "characters":
-            return Characters([str(one) for one in plain["characters"]])
+        if plain["kind"] in SPELT:
+            return SPELT[plain["kind"]]([str(one) for one in plain["characters"]])
+        if plain["kind"] == "bytes":
+            return Bytes()
         if plain["kind"] == "phrases":
             passes = [[str(one) for one in found] for found in plain["passes"]]
             return Phrases([str(word) for word in plain["words"]], passes)

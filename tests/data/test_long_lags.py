@@ -7,7 +7,7 @@ import torch
 from dltk.data.datamodule import DataModule
 from dltk.data.dataset import keys_of
 from dltk.data.loader import Reader, TrainLoader
-from dltk.data.long_lags import ENDLESS, Adding, Copying, TemporalOrder
+from dltk.data.long_lags import ENDLESS, Adding, Copying, TemporalOrder, TwoSequence
 from dltk.errors import DataError
 
 EVERY = [Adding, TemporalOrder, Copying]
@@ -123,3 +123,27 @@ def test_impossible_settings_are_refused(make, message):
     with pytest.raises(DataError) as caught:
         make()
     assert str(caught.value) == message
+
+
+def test_two_sequences_differ_by_three_numbers_and_are_as_many_as_are_asked_for():
+    train = TwoSequence("train", steps=20)
+    assert [len(train), len(TwoSequence("test", held_out=9)), len(TwoSequence("train", sequences=5))] == [30, 9, 5]
+    batch = train.batch(np.arange(30))
+    targets = batch["target"][:, 0, 0]
+    assert set(targets.tolist()) == {1.0, -1.0}
+    assert (batch["at"] == 19).all()
+    assert (batch["inputs"][:, 3:].abs() <= 0.1).all()
+    assert batch["inputs"][:, 3:].std() == pytest.approx(0.2 / 12**0.5, rel=0.1)
+    for which, pattern in ((1.0, train.patterns[0]), (-1.0, train.patterns[1])):
+        begins = batch["inputs"][targets == which, :3, 0]
+        assert np.abs(begins.numpy() - pattern).max() <= 0.1 + 1e-6
+    assert np.abs(train.patterns).max() <= 1
+    assert (TwoSequence("val").patterns == train.patterns).all()
+    assert (TwoSequence("val", seed=2).patterns != train.patterns).any()
+
+
+def test_two_sequences_that_cannot_be_made():
+    with pytest.raises(DataError, match=r"data\.steps: 2 are too few\. Set at least 3"):
+        TwoSequence("train", steps=2)
+    with pytest.raises(DataError, match=r"data\.sequences: 0 to train on"):
+        TwoSequence("train", sequences=0)

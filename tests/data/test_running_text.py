@@ -9,7 +9,7 @@ from dltk.data.datamodule import DataModule
 from dltk.data.loader import Reader, TrainLoader
 from dltk.data.running_text import RunningText
 from dltk.errors import DataError
-from dltk.layers.tokens import EOS, PAD
+from dltk.layers.tokens import EOS, PAD, UNK
 
 LANES, UNROLL, CONTEXT = 4, 5, 3
 CUT = {"lanes": LANES, "unroll": UNROLL, "context": CONTEXT, "vocab_size": 40}
@@ -87,6 +87,17 @@ def test_characters_are_those_of_the_text_and_a_line_s_end_is_one(root):
     text = (root / "counted" / "val.txt").read_text()
     decoded = "".join("\n" if n == EOS else part.vocabulary.name(n) for n in part.numbers.tolist())
     assert decoded == text
+
+
+def test_a_text_of_one_word_and_a_part_shorter_than_a_window_are_read(tmp_path):
+    (tmp_path / "counted").mkdir()
+    for part, text in (("train", "a a a a a\n" * 9), ("val", "a\n"), ("test", "b")):
+        (tmp_path / "counted" / f"{part}.txt").write_text(text)
+    train = part_of(tmp_path, "train", lanes=2)
+    assert len(train.vocabulary) == 5
+    assert train.batch(np.arange(2))["words"].shape == (2, UNROLL)
+    assert part_of(tmp_path, "val")[0]["target"].tolist() == [EOS] + [PAD] * (UNROLL - 1)
+    assert part_of(tmp_path, "test").numbers.tolist() == [UNK, EOS]
 
 
 def test_what_was_worked_out_is_kept_and_follows_the_text(root, tmp_path):

@@ -85,3 +85,33 @@ def test_mistakes() -> None:
             from_plain(plain)
     with pytest.raises(DataError, match="6 bpe pieces cannot be learnt"):
         learn("bpe", TEXTS, 6)
+
+
+def test_tokens_between_spaces_stay_as_they_stand_and_their_unknown_word_is_ours() -> None:
+    vocabulary = learn("spaced", [" the u.s. <unk> n't ", "the @-@ <unk> <unk>"], 40)
+    assert len(vocabulary) == 4 + len({"the", "u.s.", "n't", "@-@"})
+    assert vocabulary.decode(vocabulary.encode("n't  <unk> new u.s.")) == "n't <unk> <unk> u.s."
+    assert vocabulary.encode("<unk> the") == [UNK, 4]
+    again = from_plain(json.loads(json.dumps(vocabulary.to_plain())))
+    assert again.hash == vocabulary.hash
+    assert again.encode("u.s. @-@") == vocabulary.encode("u.s. @-@")
+    characters = learn("characters", ["ab"], 40)
+    assert characters.hash != learn("spaced", ["a b"], 40).hash
+
+
+@given(st.text(max_size=20))
+def test_bytes_come_back_and_there_are_256(text: str) -> None:
+    vocabulary = learn("bytes", [], 300)
+    numbers = vocabulary.encode(text)
+    assert vocabulary.decode(numbers) == text
+    assert [number - 4 for number in numbers] == list(text.encode())
+    assert len(vocabulary) == 260
+
+
+def test_bytes_that_are_no_text() -> None:
+    vocabulary = learn("bytes", [], 260)
+    assert [vocabulary.name(number) for number in (4 + 0x41, 4 + 0xC5, UNK, 260)] == ["A", "c5", "<unk>", "<unk>"]
+    assert vocabulary.decode([4 + 0xC5, 4 + 0x41, UNK, 999]) == "\ufffdA\ufffd\ufffd"
+    assert from_plain(json.loads(json.dumps(vocabulary.to_plain()))).hash == vocabulary.hash
+    with pytest.raises(DataError, match=r"data\.vocab_size: 100 tokens, and there are 256 bytes .* Set 260\."):
+        learn("bytes", [], 100)

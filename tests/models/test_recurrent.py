@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dltk.layers import unrolled
+from dltk.models.hrnn import HRNN
 from dltk.models.lstm import LSTM
 from dltk.models.lstm1997 import LSTM1997
 from dltk.models.rnn import RNN
@@ -15,6 +16,7 @@ MAKERS = {
     "rnn": lambda: RNN(**SIZES),
     "rnn_feedback": lambda: RNN(**SIZES, feedback=True),
     "rnn_relu": lambda: RNN(**SIZES, activation="relu", first_weights=0.6),
+    "hrnn": lambda: HRNN(**SIZES, periods=[1, 2, 3]),
     "lstm": lambda: LSTM(**SIZES),
     "lstm_no_forget": lambda: LSTM(**SIZES, forget_gate=False),
     "lstm_peepholes": lambda: LSTM(**SIZES, peepholes=True),

@@ -10,6 +10,7 @@ import torch
 import dltk
 from dltk import cli
 from dltk.layers.tokens import EOS
+from dltk.models.cslm import CSLM
 from dltk.models.mrnn import MRNN
 from dltk.models.ngram import NGram
 from dltk.models.nplm import NPLM
@@ -21,12 +22,19 @@ MODELS = {
     "mrnn": lambda: MRNN(vocab_size=9, hidden_size=6, factors=5),
     "nplm": lambda: NPLM(vocab_size=9, order=3, embedding_size=4, hidden_size=5),
     "ngram": lambda: counted(),
+    "cslm": lambda: counted_beside(),
 }
 
 
 def counted() -> NGram:
     model = NGram(vocab_size=9, order=3)
     model.fit(torch.randint(4, 9, (2, 80), generator=torch.Generator().manual_seed(0)))
+    return model
+
+
+def counted_beside() -> CSLM:
+    model = CSLM(vocab_size=9, order=3, embedding_size=4, hidden_size=5, shortlist=6)
+    model.count(torch.randint(4, 9, (2, 80), generator=torch.Generator().manual_seed(0)))
     return model
 
 

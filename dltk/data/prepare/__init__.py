@@ -98,6 +98,30 @@ SETS = {
         source="the folder with bible-kjv_*.deb and bible-kjv-text_*.deb",
         fetches=True,
     ),
+    "ptb": KnownSet(
+        module="ptb",
+        what="the Penn Treebank as language models read it: 10,000 words, a million tokens",
+        source="the folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt, or simple-examples.tgz",
+        fetches=True,
+    ),
+    "wikitext2": KnownSet(
+        module="wikitext2",
+        what="WikiText-2: articles of Wikipedia, 33,278 words, 2 million tokens",
+        source="the folder with wiki.train.tokens and the like, or wikitext-2-v1.zip",
+        fetches=True,
+    ),
+    "wikitext103": KnownSet(
+        module="wikitext103",
+        what="WikiText-103: articles of Wikipedia, 267,735 words, 103 million tokens",
+        source="the folder with wiki.train.tokens and the like, or wikitext-103-v1.zip",
+        fetches=True,
+    ),
+    "enwik8": KnownSet(
+        module="enwik8",
+        what="enwik8: the first hundred million bytes of Wikipedia",
+        source="the folder with enwik8, or enwik8.zip",
+        fetches=True,
+    ),
     "pydoc_topics": KnownSet(
         module="pydoc_topics", what="what Python's help() says of itself, 370,000 characters, from its standard library"
     ),
