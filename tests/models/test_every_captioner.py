@@ -258,20 +258,28 @@ def test_a_beam_s_states_look_at_the_memory_of_their_own_picture():
 # The ConvNets
 
 
+def drawn(encoder):
+    """An encoder with first weights."""
+    for name, parameter in encoder.named_parameters():
+        encoder.initialise(name, parameter, None)
+    return encoder
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_convnet_is_an_encoder_without_spare_layers(name):
-    side = {"overfeat_fast": 231, "overfeat_accurate": 221, "googlenet": 64, "alexnet": 67}.get(name, 32)
-    encoder = Encoder(name, [3, side, side], 16 if "overfeat" not in name else 64, 2)
-    maps = encoder(torch.rand(2, 3, side, side))
-    assert maps.shape == (2, encoder.maps, encoder.rows, encoder.columns)
-    maps.sum().backward()
-    assert all(parameter.grad is not None for parameter in encoder.parameters())
-    a = encoder.annotations(torch.rand(1, 3, side, side))
-    assert a.shape == (1, encoder.rows * encoder.columns, encoder.maps)
+    side = {"overfeat_fast": 231, "overfeat_accurate": 221, "googlenet": 70, "alexnet": 67}.get(name, 40)
+    for poolings in range(6):
+        encoder = drawn(Encoder(name, [3, side, side], 64 if "overfeat" in name else 16, poolings))
+        images = torch.rand(1, 3, side, side)
+        maps = encoder(images)
+        assert maps.shape == (1, encoder.maps, encoder.rows, encoder.columns)
+        maps.sum().backward()
+        assert all(parameter.grad is not None for parameter in encoder.parameters())
+        assert encoder.annotations(images).shape == (1, encoder.rows * encoder.columns, encoder.maps)
 
 
 def test_locations_are_numbered_row_after_row():
-    encoder = Encoder("vgg11", [3, 32, 64], 16, 2)
+    encoder = drawn(Encoder("vgg11", [3, 32, 64], 16, 2))
     images = torch.rand(1, 3, 32, 64)
     a, maps = encoder.annotations(images), encoder(images)
     assert (encoder.rows, encoder.columns) == (8, 16)
