@@ -544,6 +544,13 @@ DATASETS: dict[str, DatasetRow] = _table(
         what="sentences and their translations in WebDataset shards, of any number",
     ),
     DatasetRow(
+        name="captioned_pictures",
+        target="dltk.data.shards.captioned:CaptionedPictures",
+        provides=("image", "target", "references"),
+        what="pictures and their captions in WebDataset shards, of any number",
+        channels=3,
+    ),
+    DatasetRow(
         name="number_names",
         target="dltk.data.number_names:NumberNames",
         provides=("source", "target"),

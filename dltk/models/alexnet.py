@@ -175,6 +175,20 @@ class AlexNet(nn.Module):
             y = self.squash(self.conv5(y))  # layer 5 (b, 256, 13, 13)
         return self.pool5(y) if poolings > 2 else y  # (b, 256, 6, 6)
 
+    def maps_behind(self, poolings: int) -> tuple[list[str], tuple[int, int, int]]:
+        """The layers that `maps` calls, and the number of maps that it gives, their rows and columns."""
+        names = ["conv1", "conv2", "conv3", "conv4", "conv5"][: (1, 2, 5)[min(poolings, 2)]]
+        last, window = self.get_submodule(names[-1]), self.pool1.kernel_size
+        assert isinstance(last, nn.Conv2d)
+        assert isinstance(window, int)
+        sides = []
+        for length in self.input_shape[1:]:
+            length = side(length, self.conv1.kernel_size[0], self.conv1.stride[0], padding=2)
+            for _ in range(min(poolings, 3)):
+                length = side(length, window, 2)
+            sides.append(length)
+        return names, (last.out_channels, sides[0], sides[1])
+
 
 def _check_sizes(maps: list[int], hidden_sizes: list[int], groups: int) -> None:
     if len(maps) != 5 or min(maps) < 1:

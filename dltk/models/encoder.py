@@ -9,11 +9,10 @@ so that narrow forms learn. Captioners of photographs begin with those of a clas
 
 # Shapes: b images, c channels, d maps, h and w their rows and columns, l = h w locations.
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from dltk.layers import expect
 from dltk.models.alexnet import AlexNet
@@ -23,7 +22,7 @@ from dltk.models.vgg import VGG11, VGG11LRN, VGG13, VGG16, VGG16C, VGG19
 
 
 class Encoder(nn.Module):
-    """The layers of a ConvNet up to a pooling.
+    """The layers of a ConvNet up to a pooling. Whoever has it draws its first weights by `initialise`.
 
     Args:
         name: of the ConvNet.
@@ -38,15 +37,18 @@ class Encoder(nn.Module):
     def __init__(self, name: str, image: list[int], narrow: int, poolings: int) -> None:
         super().__init__()
         expect.at_least("poolings", poolings, 0, "poolings to pass")
-        more: dict[str, Any] = {"auxiliary": False} if name == "googlenet" else {"first_weights": "he"}
-        self.poolings = poolings
         if name not in NETWORKS:
             raise ValueError(f"encoder is '{name}', no ConvNet for images of colours. Choices: {', '.join(NETWORKS)}")
-        self.network = NETWORKS[name](image=image, narrow=narrow, **more)
+        self.poolings = poolings
+        rest: dict[str, Any] = {"narrow": narrow, "first_weights": "he"}
+        if name == "alexnet":
+            rest = _of_widths(narrow)
+        if name == "googlenet":
+            rest = {"narrow": narrow, "auxiliary": False}
+        self.network = _undrawn(NETWORKS[name], image=image, **rest)
         self.input_shape: tuple[int, int, int] = self.network.input_shape
-        called, shape = self._look()
-        self.maps, self.rows, self.columns = shape
-        _keep(self.network, called)
+        called, (self.maps, self.rows, self.columns) = self.network.maps_behind(poolings)
+        _keep(self.network, set(called))
 
     def initialise(self, name: str, parameter: nn.Parameter, generator: torch.Generator | None) -> None:
         """As the network does."""
@@ -62,37 +64,34 @@ class Encoder(nn.Module):
         expect.images_of(images, self.input_shape, "Set model.image to the images' shape.")
         return self(images).flatten(2).transpose(1, 2)
 
-    def _look(self) -> tuple[set[str], tuple[int, int, int]]:
-        """Which modules take part, and the shape (d, h, w) of the maps; nothing is computed."""
-        called: set[str] = set()
-        hooks = [
-            module.register_forward_hook(lambda *_, path=path: called.add(path))
-            for path, module in self.network.named_modules()
-        ]
-        tensors = {name: one.detach().to("meta") for name, one in (*self.named_parameters(), *self.named_buffers())}
-        maps = functional_call(self, tensors, (torch.empty(1, *self.input_shape, device="meta"),))
-        for hook in hooks:
-            hook.remove()
-        return called, (maps.shape[1], maps.shape[2], maps.shape[3])
-
 
 def _keep(network: nn.Module, paths: set[str]) -> None:
-    """Remove the modules of a network that are neither at one of the paths nor above it."""
+    """Remove the modules of a network that have weights and are neither at one of the paths nor above it."""
     for name, child in list(network.named_children()):
         below = {path.removeprefix(f"{name}.") for path in paths if path == name or path.startswith(f"{name}.")}
-        if not below:
+        if not below and any(True for _ in child.parameters()):
             delattr(network, name)
-        elif below != {name}:
+        elif below and below != {name}:
             _keep(child, below)
 
 
-def _alexnet(*, image: list[int], narrow: int, first_weights: Literal["he"]) -> AlexNet:
-    maps = [max(2, maps // narrow // 2 * 2) for maps in (96, 256, 384, 384, 256)]  # two groups
-    return AlexNet(image=image, maps=maps, hidden_sizes=[1, 1], first_weights=first_weights)
+def _undrawn(make: Any, **settings: Any) -> Any:
+    """A network of ours whose first weights are not drawn: whoever has it does so, by name."""
+    silent = type(make.__name__, (make,), {"initialise": lambda *_: None})
+    made = silent(**settings)
+    made.__class__ = make
+    return made
+
+
+def _of_widths(narrow: int) -> dict[str, Any]:
+    """AlexNet's settings; its maps are in two groups."""
+    expect.at_least("narrow", narrow, 1, "what widths are divided by")
+    maps = [max(2, maps // narrow // 2 * 2) for maps in (96, 256, 384, 384, 256)]
+    return {"maps": maps, "hidden_sizes": [1, 1], "first_weights": "he"}
 
 
 NETWORKS: dict[str, Any] = {
-    "alexnet": _alexnet,
+    "alexnet": AlexNet,
     "googlenet": GoogLeNet,
     "overfeat_fast": OverFeatFast,
     "overfeat_accurate": OverFeatAccurate,

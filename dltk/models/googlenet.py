@@ -219,6 +219,15 @@ class GoogLeNet(nn.Module):
                 y = self.get_submodule(f"inception{name}")(y)
         return y
 
+    def maps_behind(self, poolings: int) -> tuple[list[str], tuple[int, int, int]]:
+        """The layers that `maps` calls, and the number of maps that it gives, their rows and columns."""
+        names = ["conv1", "conv2_reduce", "conv2"][: 3 if poolings else 1]
+        names += [f"inception{name}" for stage in STAGES[: max(0, poolings - 1)] for name in stage]
+        last = self.get_submodule(names[-1])
+        made = last.made if isinstance(last, Inception) else last.out_channels
+        h, w = (_side(length, min(poolings, 4)) for length in self.input_shape[1:])
+        return names, (int(made), h, w)  # type: ignore[arg-type]
+
 
 def _auxiliary_sides(image: list[int]) -> tuple[int, int]:
     """Rows and columns that the auxiliary classifiers' pooling of 5 x 5 leaves."""

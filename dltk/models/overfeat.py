@@ -168,6 +168,20 @@ class OverFeat(nn.Module):
                 y, poolings = F.max_pool2d(y, stage.pool), poolings - 1
         return y
 
+    def maps_behind(self, poolings: int) -> tuple[list[str], tuple[int, int, int]]:
+        """The layers that `maps` calls, and the number of maps that it gives, their rows and columns."""
+        sides, names = list(self.input_shape[1:]), []
+        for number, stage in enumerate(self.stages):
+            names.append(f"convolutions.{number}")
+            sides = [side(length, stage.kernel, stage.stride, stage.padding) for length in sides]
+            if stage.pool > 1:
+                if not poolings:
+                    break
+                sides, poolings = [length // stage.pool for length in sides], poolings - 1
+        last = self.convolutions[len(names) - 1]
+        assert isinstance(last, nn.Conv2d)
+        return names, (last.out_channels, sides[0], sides[1])
+
     def _pool(self, maps: Tensor) -> Tensor:
         return F.max_pool2d(maps, self.stages[-1].pool)
 

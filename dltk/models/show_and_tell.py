@@ -8,13 +8,14 @@ Vinyals, Toshev, Bengio, Erhan, "Show and tell: a neural image caption generator
 So the picture is read once, before the first token S_0, which begins every sentence; no word is asked for then. 512
 cells and embeddings of 512 numbers: the LSTM has 2,099,200 parameters.
 
-Where the paper is silent: first weights are those of `seq2seq`, of the image vector from U(-w, w) with w^2 = 3/F for F
-inputs, its biases and the LSTM's second ones zero; dropout is on what the LSTM reads of words and on
-what is read of it.
+Where the paper is silent: first weights are from U(-x, x) as those of `seq2seq`, of the image vector from U(-w, w) with
+w^2 = 3/F for F inputs; biases are zero, those of the forget gates 1, so that the picture is remembered. Dropout is on
+what the LSTM reads of words, and on what is read of it.
 
-Departs from the paper: the ConvNet is GoogLeNet as it was published, without batch normalisation. torch's LSTM has two
-vectors of biases that are only ever added; the second stays zero. `image_vector: whole` is for scenes in which it
-matters where something lies: it reads the maps at each location instead of their means.
+Departs from the paper: the ConvNet is GoogLeNet as it was published, without batch normalisation. In its place the
+image vector is brought to mean 0 and variance 1 over its numbers; else the LSTM hardly learns to read it. torch's LSTM
+has two vectors of biases that are only ever added; the second stays zero. `image_vector: whole` is for scenes in which
+it matters where something lies: it reads the maps at each location instead of their means.
 """
 
 # Shapes: b pictures, t words, d maps, l their locations, e numbers of an embedding, n cells, v words of the vocabulary.
@@ -22,6 +23,7 @@ matters where something lies: it reads the maps at each location instead of thei
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dltk.layers import expect, tokens
@@ -84,14 +86,18 @@ class ShowAndTell(nn.Module):
             self.initialise(name, parameter, None)
 
     def initialise(self, name: str, parameter: nn.Parameter, generator: torch.Generator | None) -> None:
-        """The ConvNet's as it does; the image vector's of variance 1/F; of the rest all from U(-x, x)."""
-        if name.startswith("encoder."):
+        """The ConvNet's as it does; the image vector's of variance 1/F; biases 0, or 1 of forget gates; U(-x, x)."""
+        if name == "lstm.bias_ih_l0":
+            nn.init.zeros_(parameter)
+            nn.init.ones_(parameter[self.lstm.hidden_size : 2 * self.lstm.hidden_size])  # of the forget gates
+        elif name.startswith("encoder."):
             self.encoder.initialise(name.removeprefix("encoder."), parameter, generator)
         elif name.startswith("image_vector."):
             unit_variance(self, name, parameter, generator)
+        elif name.endswith("bias") or "bias_hh" in name:
+            nn.init.zeros_(parameter)
         else:
-            width = 0.0 if "bias_hh" in name else self.first_weights
-            nn.init.uniform_(parameter, -width, width, generator=generator)
+            nn.init.uniform_(parameter, -self.first_weights, self.first_weights, generator=generator)
 
     def forward(self, images: Tensor, words: Tensor) -> Tensor:
         """Pictures (b, *image), and the words before each of the captions' (b, t), to scores of words (b, t, v)."""
@@ -106,6 +112,7 @@ class ShowAndTell(nn.Module):
         """Pictures (b, *image) to the state in which nothing but the picture was read."""
         maps = self.encoder.annotations(images)  # (b, l, d)
         x = self.image_vector(maps.mean(1) if self.pooled else maps.flatten(1))  # (b, e)
+        x = F.layer_norm(x, x.shape[1:])
         h, c = self.lstm(x[:, None])[1]  # each (1, b, n)
         return h[0], c[0]
 

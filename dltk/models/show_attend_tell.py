@@ -10,12 +10,13 @@ locations: the annotations a_i, 14 x 14 of 512 numbers from VGG's last convoluti
     i, f, o, g of E y_(t-1), h_(t-1) and z_t make c_t and h_t                  (equations 1 to 3)
     p(y_t) = softmax(L_o (E y_(t-1) + L_h h_t + L_z z_t))                      (equation 7)
 
-and h_0 and c_0 follow from the mean annotation. How the hard attention is trained is the task's. In evaluation it looks
-at the likeliest location.
+and h_0 and c_0 follow from the mean annotation. Locations are drawn while the network is trained, which is the task's;
+by itself it sees what is expected of them, which is the soft context.
 
 Where the paper is silent: f_att is v . tanh(U a_i + W h), as its authors' program has it with one layer, f_beta a
 linear layer, and h_0 and c_0 tanh of linear layers; first weights are from U(-w, w) with w^2 = 3/F for F inputs, biases
-are zero. The gate beta is for both kinds of attention, as in that program. Dropout is before L_h and L_o, as there.
+are zero. The gate beta is for both kinds of attention, hard attention writes captions from the expected context, and
+dropout is before L_h and L_o, all as in that program.
 
 Departs from the paper: nothing; its authors' program has a tanh around what L_o reads, the paper has not.
 """
@@ -27,7 +28,6 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dltk.layers import expect, tokens
@@ -43,7 +43,7 @@ class Looked(NamedTuple):
     Args:
         readout: what `output` makes the scores from (b, t, e).
         weights: alpha (b, t, l).
-        seen: by what the annotations were multiplied (b, t, l): alpha, or one location.
+        seen: by what the annotations were multiplied (b, t, l): alpha, or a location that was drawn.
     """
 
     readout: Tensor
@@ -60,7 +60,7 @@ class ShowAttendTell(nn.Module):
         image: channels, rows and columns of a picture.
         narrow: what the ConvNet's widths are divided by, for small forms.
         poolings: of the ConvNet that are passed; the annotations come from before the next one.
-        attention: of all locations by their weights, or of one.
+        attention: whether the network is trained on all locations by their weights, or on one that is drawn.
         gate: have beta; without it beta is 1.
         attention_size: units of f_att.
         embedding_size: numbers that stand for a word.
@@ -136,12 +136,12 @@ class ShowAttendTell(nn.Module):
             images: the pictures (b, *image).
             words: the words before each of the captions' (b, t).
             choose: weights of the locations (b, l) and the step to what the annotations are multiplied by (b, l);
-                default: as the network does by itself.
+                default: the weights.
         """
         state, found = self.start(images), []
         for step, y in enumerate(self.word_embedding(words).unbind(1)):  # each (b, e)
             weights = self.attention(state)  # (b, l)
-            seen = self.seen(weights) if choose is None else choose(weights, step)  # (b, l)
+            seen = weights if choose is None else choose(weights, step)  # (b, l)
             readout, state = self._written(y, seen, state)
             found.append((readout, weights, seen))
         return Looked(*(torch.stack(column, 1) for column in zip(*found, strict=True)))
@@ -159,7 +159,7 @@ class ShowAttendTell(nn.Module):
 
     def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
         """The words before (b w,) and a state to what `output` makes the scores from (b w, e), and the next state."""
-        return self._written(self.word_embedding(words), self.seen(self.attention(state)), state)
+        return self._written(self.word_embedding(words), self.attention(state), state)
 
     def attention(self, state: State) -> Tensor:
         """A state to alpha for the word that comes next (b w, l)."""
@@ -167,10 +167,6 @@ class ShowAttendTell(nn.Module):
         queries = self.query(h).view(len(a), -1, 1, keys.shape[2])  # (b, w, 1, a)
         energies = self.energy(torch.tanh(queries + keys[:, None])).squeeze(3)  # (b, w, l)
         return torch.softmax(energies, dim=2).flatten(0, 1)
-
-    def seen(self, weights: Tensor) -> Tensor:
-        """Alpha (b, l) to what the annotations are multiplied by (b, l): the same, or the likeliest location alone."""
-        return F.one_hot(weights.argmax(1), weights.shape[1]).to(weights.dtype) if self.hard else weights
 
     def _written(self, y: Tensor, seen: Tensor, state: State) -> tuple[Tensor, State]:
         """The word before (b w, e), what is seen (b w, l) and a state to the readout (b w, e), and the next state."""

@@ -150,6 +150,13 @@ class VGG(nn.Module):
                 y = self._block(number, y, pool)
         return y
 
+    def maps_behind(self, poolings: int) -> tuple[list[str], tuple[int, int, int]]:
+        """The layers that `maps` calls, and the number of maps that it gives, their rows and columns."""
+        names = [f"block{number}" for number in range(1, 1 + min(poolings + 1, len(WIDTHS)))]
+        last = self.get_submodule(names[-1])[-1]  # type: ignore[index]
+        h, w = (length // 2 ** min(poolings, len(WIDTHS)) for length in self.input_shape[1:])
+        return names, (last.out_channels, h, w)
+
     def _block(self, number: int, maps: Tensor, pool: bool) -> Tensor:
         layers = self.get_submodule(f"block{number}")
         assert isinstance(layers, nn.ModuleList)

@@ -117,8 +117,13 @@ def report(made: "Packing", to: Path, as_json: bool) -> None:
         terminal.say(f"left out of {part}: {count:,} pairs of which either side stands in a part before it")
     if "sha256" in made.set.about:
         terminal.say(f"sha256 of the pairs: {made.set.about['sha256']}")
+    if silent := made.set.about.get("captions_without_words"):
+        terminal.say(f"left out {silent:,} caption(s) without words", "yellow")
+    for file in made.set.about.get("pictures_without_captions", ()):
+        terminal.say(f"left out {file}: has no caption with words", "yellow")
     kinds = {
         "images": "shards, folder: {}, image_size: …",
+        "captions": "captioned_pictures, folder: {}",
         "text": "parallel_text, folder: {}",
         "audio": "recordings, folder: {}",
     }

@@ -92,6 +92,22 @@ SETS = {
         fetches=True,
         languages=("en", "fr"),
     ),
+    "flickr8k": KnownSet(
+        module="flickr8k",
+        what="Flickr8k: 8,000 pictures, five captions each",
+        source="the folder with Flickr8k_Dataset.zip and Flickr8k_text.zip",
+    ),
+    "flickr30k": KnownSet(
+        module="flickr30k",
+        what="Flickr30k: 31,000 pictures, five captions each",
+        source="the folder with flickr30k-images.tar.gz, flickr30k.tar.gz, and dataset_flickr30k.json for its parts",
+    ),
+    "coco2014": KnownSet(
+        module="coco2014",
+        what="COCO of 2014: 123,287 pictures, five captions each",
+        source="the folder with train2014.zip, val2014.zip, annotations_trainval2014.zip, and dataset_coco.json for its"
+        " parts",
+    ),
     "bible": KnownSet(
         module="bible",
         what="the King James Bible, 31,102 verses, from Debian's packages, by apt",

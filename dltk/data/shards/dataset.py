@@ -78,12 +78,7 @@ class Shards(Pictures):
 
     def picture(self, fields: dict[str, bytes]) -> bytes:
         """The encoded picture among a sample's files."""
-        for extension, contents in fields.items():
-            if extension.rpartition(".")[2] in PICTURES:
-                if not contents:
-                    raise DataError("", extension, "is empty")
-                return contents
-        raise DataError("", "", f"has no picture among {', '.join(fields) or 'its files'}")
+        return encoded_picture(fields)
 
     def target(self, number: int, fields: dict[str, bytes]) -> int:
         """The class of a sample."""
@@ -101,3 +96,17 @@ class Shards(Pictures):
     def fetch_ahead(self, numbers: Numbers) -> None:
         """Have the shards of samples (b,) fetched into the cache while others are read."""
         self._opened.reader.fetch_ahead(numbers)
+
+
+def encoded_picture(fields: dict[str, bytes]) -> bytes:
+    """The picture among a sample's files, by extension.
+
+    Raises:
+        DataError: there is none, or it is empty.
+    """
+    for extension, contents in fields.items():
+        if extension.rpartition(".")[2] in PICTURES:
+            if not contents:
+                raise DataError("", extension, "is empty")
+            return contents
+    raise DataError("", "", f"has no picture among {', '.join(fields) or 'its files'}")

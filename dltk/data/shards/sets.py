@@ -14,7 +14,7 @@ from dltk.errors import DataError
 FORMAT = 1
 FILE = "set.json"
 PLACE = re.compile(r"\w[\w.+-]*")  # a folder's name
-KINDS = ("images", "text", "audio", "arrays", "other")
+KINDS = ("images", "captions", "text", "audio", "arrays", "other")
 
 
 @dataclass(kw_only=True)
