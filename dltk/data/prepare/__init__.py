@@ -154,7 +154,7 @@ SETS = {
     ),
     "prompts": KnownSet(
         module="prompts",
-        what="telephone prompts and their transcripts: one speaker, half an hour, from Debian's packages, by apt",
+        what="telephone prompts and their transcripts: one speaker, 24 minutes, from Debian's packages, by apt",
         source="the folder with asterisk-core-sounds-en-wav_*.deb and asterisk-core-sounds-en_*.deb",
         fetches=True,
     ),

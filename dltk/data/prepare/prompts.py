@@ -1,4 +1,4 @@
-"""Telephone prompts from Debian's packages, with their transcripts: one speaker, half an hour.
+"""Telephone prompts from Debian's packages, with their transcripts: one speaker, 24 minutes.
 
 The exchange Asterisk comes with them: recordings at 8,000 Hz (`asterisk-core-sounds-en-wav`), and a list of what each
 says (`asterisk-core-sounds-en`). Parts are 70/10/20 of the transcripts, so that no sentence of the test is trained on.
