@@ -75,6 +75,32 @@ def caption_scores(
     return scores, {name: f"{one.get_signature()}|words:small,no marks" for name, one in made.items()}
 
 
+def consensus_scores(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+) -> tuple[dict[str, float], dict[str, str]]:
+    """CIDEr of captions by pycocoevalcap, where it is installed.
+
+    Vedantam, Zitnick, Parikh, "CIDEr: consensus-based image description evaluation", CVPR (2015). Words are those of
+    `caption_scores`; the papers' are split by another program, which differs in little but punctuation.
+
+    Args:
+        hypotheses: captions.
+        references: those of people, of each.
+
+    Returns:
+        `cider`, times 100 as papers print it, and its signature; nothing where it cannot be had.
+    """
+    try:
+        from pycocoevalcap.cider.cider import Cider  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        return {}, {}
+    ours = {at: [plain_words(one)] for at, one in enumerate(hypotheses)}
+    theirs = {at: [plain_words(one) for one in some] for at, some in enumerate(references)}
+    score, _ = Cider().compute_score(theirs, ours)
+    said = f"pycocoevalcap {version('pycocoevalcap')}|words:small,no marks"
+    return {"cider": 100.0 * float(score)}, {"cider": said}
+
+
 def plain_words(text: str) -> str:
     """The words of a text in small letters, without marks of punctuation, a space between."""
     return " ".join(WORD.findall(text.lower()))

@@ -2,14 +2,24 @@
 
 import itertools
 import math
+import sys
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU
 
-from dltk.bleu import LEAST, bleu_by_length, length_ranges, moses_tokenised, translation_scores
+from dltk.bleu import (
+    LEAST,
+    bleu_by_length,
+    caption_scores,
+    consensus_scores,
+    length_ranges,
+    moses_tokenised,
+    plain_words,
+    translation_scores,
+)
 
 
 def counted(ours: list[str], theirs: list[str]) -> float:
@@ -96,3 +106,60 @@ def test_bleu_of_a_range_is_that_of_its_own_sentences() -> None:
     assert five["bleu"] == BLEU().corpus_score(hypotheses[:LEAST], [references[:LEAST]]).score < 100
     assert five["exact_match"] == pytest.approx(100 * (LEAST - 1) / LEAST)
     assert (twelve["to"], twelve["bleu"]) == (12, pytest.approx(100))
+
+
+def counted_of_captions(ours: list[str], theirs: list[list[str]], orders: int) -> float:
+    """BLEU-n of several references by its definition: counts clipped by the reference that has most, closest length."""
+    logarithm, length, wanted_length = 0.0, 0, 0
+    for n in range(1, orders + 1):
+        right = total = 0
+        for one, some in zip(ours, theirs, strict=True):
+            grams, *wanted = (
+                Counter(zip(*(text.split()[at:] for at in range(n)), strict=False)) for text in (one, *some)
+            )
+            most = Counter({gram: max(other[gram] for other in wanted) for gram in grams})
+            right += sum((grams & most).values())
+            total += sum(grams.values())
+        if not right:
+            return 0.0
+        logarithm += math.log(right / total) / orders
+    for one, some in zip(ours, theirs, strict=True):
+        own = len(one.split())
+        length += own
+        wanted_length += min((abs(len(other.split()) - own), len(other.split())) for other in some)[1]
+    return 100 * math.exp(logarithm + min(0.0, 1 - wanted_length / length))
+
+
+WORDS = st.lists(st.sampled_from(["a", "dog", "runs", "on", "grass"]), min_size=1, max_size=7).map(" ".join)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(WORDS, st.lists(WORDS, min_size=1, max_size=3)), min_size=1, max_size=5))
+def test_bleu_of_captions_is_that_of_its_definition(rows: list[tuple[str, list[str]]]) -> None:
+    ours, theirs = [one for one, _ in rows], [some for _, some in rows]
+    scores, signatures = caption_scores(ours, theirs)
+    for n in range(1, 5):
+        assert scores[f"bleu{n}"] == pytest.approx(counted_of_captions(ours, theirs, n), abs=1e-6)
+    assert set(signatures) == set(scores)
+
+
+def test_words_of_captions_are_small_and_without_marks() -> None:
+    assert plain_words('A dog\'s ball , 3.5 m -- "there" !') == "a dog's ball 3 5 m there"
+    assert plain_words("<unk> of it") == "<unk> of it"
+    assert plain_words(" ... ") == ""
+    scores, _ = caption_scores(["A dog runs."], [["a dog runs", "it runs"]])
+    assert scores["bleu3"] == pytest.approx(100)
+
+
+def test_cider_where_it_is_installed() -> None:
+    pytest.importorskip("pycocoevalcap", reason="pip install pycocoevalcap")
+    theirs = [["a dog runs on grass", "a brown dog runs"], ["two cats sleep"], ["a bird"]]
+    scores, signatures = consensus_scores(["a dog runs on grass", "two cats sleep", ""], theirs)
+    other, _ = consensus_scores(["a cat sleeps", "dogs on grass", "a"], theirs)
+    assert scores["cider"] > other["cider"] >= 0
+    assert set(signatures) == {"cider"}
+
+
+def test_without_its_package_cider_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycocoevalcap.cider.cider", None)
+    assert consensus_scores(["a"], [["a"]]) == ({}, {})

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from dltk.bleu import caption_scores
+from dltk.bleu import caption_scores, consensus_scores
 from dltk.data.hashing import uniforms
 from dltk.data.loader import BatchInfo
 from dltk.layers import tokens
@@ -50,7 +50,8 @@ class Captioned(NamedTuple):
 class Captioning(Seeing, Writing, Lexical):
     """Trains a network that describes pictures, and measures perplexity, exact matches and BLEU-1 to BLEU-4.
 
-    The loss of a caption is the negative log-likelihood of its words and its end, and while the network trains:
+    CIDEr too, where pycocoevalcap is installed. The loss of a caption is the negative log-likelihood of its words and
+    its end, and while the network trains:
 
     - with soft attention `doubly_stochastic` times the sum over locations of (1 - sum over t of alpha_ti)^2;
     - with hard attention, whose locations are drawn, minus the reward log p(y | s) - b times log p(s), and minus
@@ -228,9 +229,11 @@ class Captioning(Seeing, Writing, Lexical):
 
     def read_written(self) -> dict[str, float]:
         """Exact matches in per cent, BLEU; where the data judge, what is true; with attention, where it lay."""
-        scores, self.signatures = caption_scores(
-            [one.hypothesis for one in self.written], [one.references for one in self.written]
-        )
+        both = [one.hypothesis for one in self.written], [one.references for one in self.written]
+        scores, self.signatures = caption_scores(*both)
+        more, signatures = consensus_scores(*both)
+        scores |= more
+        self.signatures |= signatures
         found = {"exact_match": _per_cent([one.exact for one in self.written]), **scores}
         verdicts = [one.verdict for one in self.written if one.verdict is not None]
         if verdicts:

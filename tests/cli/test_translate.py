@@ -433,7 +433,7 @@ def one_line(said: Said) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evaluate", "RUN", "--protocol", "ten_crop"], "ten_crop is of pictures, and this is a translation"),
+        (["evaluate", "RUN", "--protocol", "ten_crop"], "ten_crop is of classes of pictures, and this is a translation"),
         (
             ["evaluate", "RUN", "--protocol", "beam"],
             "beam does not name the width of one beam. Write greedy, or",
