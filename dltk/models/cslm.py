@@ -110,6 +110,7 @@ class CSLM(nn.Module):
 
     def log_probabilities(self, found: Tensor) -> Tensor:
         """Contexts (p, o) to log P of every word (p, v)."""
+        told = self.scores(found).double().log_softmax(1)  # (p, s)
         counted = self.counted.log_probabilities(found)  # (p, v)
-        told = self.scores(found).double().log_softmax(1) + self.counted.mass(found).log()[:, None]  # (p, s)
+        told = told + self.counted.mass(found).log()[:, None]
         return torch.cat([told, counted[:, self.shortlist :]], dim=1).float()
