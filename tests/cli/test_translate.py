@@ -433,7 +433,10 @@ def one_line(said: Said) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["evaluate", "RUN", "--protocol", "ten_crop"], "ten_crop is of classes of pictures, and this is a translation"),
+        (
+            ["evaluate", "RUN", "--protocol", "ten_crop"],
+            "ten_crop is of classes of pictures, and this is a translation",
+        ),
         (
             ["evaluate", "RUN", "--protocol", "beam"],
             "beam does not name the width of one beam. Write greedy, or",
@@ -486,7 +489,7 @@ def one_line(said: Said) -> str:
         (["draw", "RUN", "words", "one two"], "words: 'one two' is 2 tokens. Leave it out"),
         (["draw", "RUN", "words", "one", "--count", "5"], "--count: is of the most frequent words, and words are"),
         (["draw", "DIGITS", "words"], "words: Classification has no vectors of words. Choose a run of word vectors"),
-        (["draw", "RUN", "alignment"], "draw … alignment: needs the SENTENCE to translate."),
+        (["draw", "RUN", "alignment"], "draw … alignment: needs the SENTENCE to translate, or the KEY of"),
         (["evaluate", "DIGITS", "--protocol", "beam=2"], "beam is of translations, and Classification gives none."),
     ],
 )
