@@ -49,7 +49,7 @@ class Columns:
 def parse(data: bytes) -> Columns:
     """The columns of a log; lines that are not whole objects, such as a torn last one, are passed over."""
     lines = data.split(b"\n")
-    return of_rows(list(_objects(lines[begin : begin + AT_ONCE])) for begin in range(0, len(lines), AT_ONCE))
+    return of_rows(_objects(lines[begin : begin + AT_ONCE]) for begin in range(0, len(lines), AT_ONCE))
 
 
 def of_rows(chunks: Iterable[Sequence[dict[str, Any]]]) -> Columns:
@@ -63,14 +63,18 @@ def of_rows(chunks: Iterable[Sequence[dict[str, Any]]]) -> Columns:
     return Columns(count, {name: _joined(some) for name, some in parts.items()}, texts)
 
 
-def _objects(lines: Sequence[bytes]) -> Iterator[dict[str, Any]]:
+def _objects(lines: Sequence[bytes]) -> list[dict[str, Any]]:
+    try:
+        rows = list(map(orjson.loads, lines))
+    except ValueError:
+        rows = [*_whole(lines)]
+    return rows if set(map(type, rows)) == {dict} else [row for row in rows if isinstance(row, dict)]
+
+
+def _whole(lines: Sequence[bytes]) -> Iterator[Any]:
     for text in lines:
-        try:
-            row = orjson.loads(text)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            yield row
+        with contextlib.suppress(ValueError):
+            yield orjson.loads(text)
 
 
 def _take(rows: Sequence[dict[str, Any]], first: int, parts: dict[str, list[Column]], texts: dict[str, str]) -> None:
@@ -81,7 +85,7 @@ def _take(rows: Sequence[dict[str, Any]], first: int, parts: dict[str, list[Colu
     latest: dict[str, int] = {}
     for names, places in shapes.items():
         lines = np.array(places, np.int64) + first
-        for name, cells in zip(names, zip(*(rows[at].values() for at in places), strict=True), strict=True):
+        for name, cells in zip(names, zip(*[rows[at].values() for at in places], strict=True), strict=True):
             numbers = _numbers(cells)
             if numbers is not None:
                 parts[name].append(Column(lines, numbers))
@@ -91,6 +95,8 @@ def _take(rows: Sequence[dict[str, Any]], first: int, parts: dict[str, list[Colu
 
 def _numbers(cells: Sequence[Any]) -> Array | None:
     """Values of JSON as numbers; None where one of them is none."""
+    if isinstance(cells[0], str) and cells[0] not in BEYOND_JSON:
+        return None
     if not isinstance(cells[0], str):
         # At once, without a look at each: it refuses lists, objects, and text that is no number, and null becomes NaN.
         with contextlib.suppress(TypeError, ValueError, OverflowError):
