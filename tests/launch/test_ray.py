@@ -275,7 +275,7 @@ def pair(journey: Journey, cluster: RayCluster) -> RayCluster:
 
 @pytest.mark.cluster
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("overlay", ["fsdp2", "deepspeed-2"])
+@pytest.mark.parametrize("overlay", ["fsdp2", pytest.param("deepspeed-2", marks=pytest.mark.long)])
 def test_workers_train_as_one_process_does_under(
     overlay: str, pair: RayCluster, journey: Journey, workshop: Workshop
 ) -> None:
