@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from dltk.errors import DataError
+from dltk.errors import DataError, LaunchError
 
 # Shapes: n samples.
 
@@ -27,12 +27,13 @@ def decode(data: bytes, rate: int, max_seconds: float = MAX_SECONDS) -> Samples:
         max_seconds: bound, seen before anything is decoded.
 
     Raises:
-        DataError: it is damaged, no recording, empty or too long; or soundfile is not installed.
+        DataError: it is damaged, no recording, empty or too long.
+        LaunchError: soundfile is not installed; nothing is wrong with the recording.
     """
     try:
         import soundfile
     except ImportError:
-        raise DataError("", "soundfile", "is not installed", "Install the extra: dltk[speech].") from None
+        raise LaunchError("", "soundfile", "is not installed", "Install the extra: dltk[speech].") from None
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             if file.format not in FORMATS:

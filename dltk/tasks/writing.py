@@ -7,6 +7,7 @@ from typing import Any
 import torch.distributed as dist
 from torch import nn
 
+from dltk.bleu import scorer
 from dltk.data.loader import BatchInfo
 from dltk.errors import LaunchError
 from dltk.tasks.decoding import Decoding
@@ -61,6 +62,16 @@ class Writing(Reading):
     def read_written(self) -> dict[str, float]:
         """What is measured of `written`, which is not empty; `signatures` are set."""
         raise NotImplementedError
+
+    def on_fit_start(self) -> None:
+        """See that what scores sentences is installed, before the training instead of at its first validation.
+
+        Raises:
+            DataError: sacrebleu is not.
+        """
+        super().on_fit_start()
+        if self.knows_words:
+            scorer(None)
 
     def join(self, others: Sequence[Task]) -> None:
         """Write together with other runs' networks when evaluated, by the mean of the probabilities.

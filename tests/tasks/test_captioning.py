@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import sys
 from typing import Any
 
 import lightning
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from dltk.data.datamodule import DataModule
 from dltk.data.shape_scenes import ShapeScenes, read
+from dltk.errors import DataError
 from dltk.layers import tokens
 from dltk.layers.tokens import EOS, PAD
 from dltk.models.show_and_tell import ShowAndTell
@@ -201,6 +203,12 @@ def saying(captions: list[str], looks: Any = None) -> Captioning:
 
     task.translate = translate  # type: ignore[method-assign]
     return task
+
+
+def test_without_what_scores_captions_nothing_is_trained(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    with pytest.raises(DataError, match="sacrebleu: is not installed"):
+        trained("tell")
 
 
 def test_perfect_captions_have_the_best_scores():
