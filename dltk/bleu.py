@@ -91,7 +91,7 @@ def consensus_scores(
         `cider`, times 100 as papers print it, and its signature; nothing where it cannot be had.
     """
     try:
-        from pycocoevalcap.cider.cider import Cider  # type: ignore[import-not-found,unused-ignore]
+        from pycocoevalcap.cider.cider import Cider
     except ImportError:
         return {}, {}
     ours = {at: [plain_words(one)] for at, one in enumerate(hypotheses)}

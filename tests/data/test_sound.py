@@ -4,11 +4,10 @@ import io
 
 import numpy as np
 import pytest
+import soundfile
 
 from dltk.data.sound import decode, resampled
 from dltk.errors import DataError
-
-soundfile = pytest.importorskip("soundfile", reason="the extra `speech` is not installed")
 
 
 def tone(seconds: float = 0.5, rate: int = 8000, hertz: float = 440.0) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Transcription: the loss by hand, any division of a batch, what has no alignment, what is measured and kept."""
 
+import jiwer
 import lightning
 import numpy as np
 import pytest
@@ -134,7 +135,6 @@ def test_edits_are_counted_and_words_where_labels_spell():
 
 
 def test_edits_are_those_that_jiwer_counts():
-    jiwer = pytest.importorskip("jiwer", reason="compares with jiwer: pip install jiwer")
     random = np.random.default_rng(0)
     for _ in range(50):
         right, found = ([str(word) for word in random.integers(0, 4, random.integers(1, 9))] for _ in range(2))

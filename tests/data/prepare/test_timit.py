@@ -60,7 +60,6 @@ def test_speakers_lie_in_their_parts_without_what_all_read(tmp_path: Path, small
 
 
 def test_its_recordings_are_read_as_a_recipe_reads_them(tmp_path: Path) -> None:
-    pytest.importorskip("soundfile", reason="the extra `speech` is not installed")
     timit.prepare(Origin(folder=corpus(tmp_path / "files")), tmp_path / "timit", Settings(), quiet)
     part = Recordings("train", str(tmp_path), folder="timit", labels="phones")
     sample = part[0]

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from dltk.data.datamodule import DataModule
 from dltk.data.pack import pack
 from dltk.data.shards.recordings import Recordings, _joined
 from dltk.errors import DataError
-
-soundfile = pytest.importorskip("soundfile", reason="the extra `speech` is not installed")
 
 WORDS = ("zero", "one two", "three", "four five six")
 
