@@ -1,4 +1,4 @@
-"""First weights of networks of rectifiers: as wide as the paper says, or as wide as the number of inputs asks for.
+"""First weights: as wide as the paper says, or as wide as the number of inputs asks for.
 
 `he`: He, Zhang, Ren, Sun, "Delving deep into rectifiers", ICCV (2015), section 2.2: N(0, 2/F) for units with F inputs,
 which keeps the size of signals from layer to layer where half of them are cut off.
@@ -34,3 +34,22 @@ def near_zero(parameter: nn.Parameter, generator: torch.Generator | None) -> Non
     Krizhevsky et al. (2012), section 5, give to all layers.
     """
     normal(parameter, 0.01, generator)
+
+
+def of_size_one(
+    name: str, parameter: nn.Parameter, generator: torch.Generator | None, tables: tuple[str, ...] = ("embedding",)
+) -> None:
+    """Draw a parameter of a network that reads words, so that what a unit hears has a variance of about 1.
+
+    What a word stands for comes from N(0, 1), weights (n, F) from N(0, 1/F), and biases are 0.
+
+    Args:
+        name: of the parameter.
+        parameter: drawn in place.
+        generator: of random numbers.
+        tables: names of the modules in which words are looked up.
+    """
+    if name.endswith("bias"):
+        nn.init.zeros_(parameter)
+    else:
+        normal(parameter, 1.0 if name.startswith(tables) else parameter.shape[1] ** -0.5, generator)

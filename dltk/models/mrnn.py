@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dltk.layers import expect, tokens
+from dltk.layers.first_weights import of_size_one
 
 
 class MRNN(nn.Module):
@@ -49,11 +50,7 @@ class MRNN(nn.Module):
 
     def initialise(self, name: str, parameter: nn.Parameter, generator: torch.Generator | None) -> None:
         """What a character chooses N(0, 1), matrices N(0, 1/F), F being the inputs of their unit; biases 0."""
-        if name.endswith("bias"):
-            nn.init.zeros_(parameter)
-        else:
-            std = 1.0 if name.startswith(("embedding", "gains")) else parameter.shape[1] ** -0.5
-            nn.init.normal_(parameter, std=std, generator=generator)
+        of_size_one(name, parameter, generator, tables=("embedding", "gains"))
 
     def forward(self, words: Tensor) -> Tensor:
         """Characters (b, t) from the begin of a text to log P of every one after each (b, t, v)."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from dltk.layers import expect, tokens
 from dltk.layers.contexts import before_text, contexts
+from dltk.layers.first_weights import of_size_one
 
 
 class NPLM(nn.Module):
@@ -60,11 +61,10 @@ class NPLM(nn.Module):
 
     def initialise(self, name: str, parameter: nn.Parameter, generator: torch.Generator | None) -> None:
         """Words N(0, 1); weights N(0, 1/F), F being the inputs of their unit; biases and direct connections 0."""
-        if name.endswith("bias") or name.startswith("direct"):
+        if name.startswith("direct"):
             nn.init.zeros_(parameter)
         else:
-            std = 1.0 if name == "embedding.weight" else parameter.shape[1] ** -0.5
-            nn.init.normal_(parameter, std=std, generator=generator)
+            of_size_one(name, parameter, generator)
 
     def forward(self, words: Tensor) -> Tensor:
         """Words (b, t) from the begin of a text to log P of every word after each (b, t, v)."""
