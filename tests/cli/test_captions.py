@@ -30,7 +30,7 @@ def test_from_training_to_a_picture_of_where_it_looks(dltk: Command, tmp_path: P
     found = dltk("evaluate", run, "--protocol", "beam=3", "--split", "val", "--json").json
     assert (found["samples"], found["protocol"]) == (12, "beam=3")
     assert {"val/truth", "val/bleu4", "val/attention_by_chance"} - set(found["metrics"]) <= {"val/attention_by_chance"}
-    assert set(found["signatures"]) == {"bleu1", "bleu2", "bleu3", "bleu4"}
+    assert set(found["signatures"]) == {"bleu1", "bleu2", "bleu3", "bleu4", "cider"}
     rows = (run / "predictions" / "val-beam=3.jsonl").read_text().splitlines()
     assert len(rows) == 12
     refused = dltk("evaluate", run, "--protocol", "multibleu_tok")
