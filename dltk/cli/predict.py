@@ -17,6 +17,19 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 LOOKED_AT = 200  # training images from which the manner of the data is learnt
+_NEXT = ("tells the next word of a text", "`dltk sample` lets it write, `dltk evaluate` measures it on its data.")
+OTHERWISE = {  # tasks whose runs take no FILES: what they do, and what there is for it
+    "transcription": (
+        "transcribes the utterances of its data, and FILES are pictures or text",
+        "`dltk evaluate` keeps its transcripts of them.",
+    ),
+    "sequences": (
+        "reads sequences of numbers, and FILES are pictures or text",
+        "`dltk evaluate` keeps its outputs for the data's sequences.",
+    ),
+    **dict.fromkeys(("language", "counted_beside", "counting"), _NEXT),
+    "word_vectors": ("has vectors of words", "`dltk words` tells which are near a word."),
+}
 
 
 @commands.command(
@@ -98,12 +111,9 @@ def predict(
 
         say_captions(folder, files or [], checkpoint, beam, n_best, as_json=as_json)
         return
-    if folder.recipe["task"]["name"] == "transcription":
-        what = "transcribes the utterances of its data, and FILES are pictures or text"
-        raise LaunchError(folder.path, "predict", what, "`dltk evaluate` keeps its transcripts of them.")
-    if folder.recipe["task"]["name"] == "sequences":
-        what = "reads sequences of numbers, and FILES are pictures or text"
-        raise LaunchError(folder.path, "predict", what, "`dltk evaluate` keeps its outputs for the data's sequences.")
+    if folder.recipe["task"]["name"] in OTHERWISE:
+        does, instead = OTHERWISE[folder.recipe["task"]["name"]]
+        raise LaunchError(folder.path, "predict", does, instead)
     if not files:
         raise LaunchError("", "FILES", "are missing", "Give pictures; lines of text are for runs that translate.")
     with terminal.only_json(as_json):
@@ -169,7 +179,7 @@ def data_of(folder: "RunFolder", task: Any) -> tuple["Manner", list[str], Any]:
         samples = list(readable(part, range(0, len(part), every)))
     except (DataError, RecipeError) as error:
         return _manner_without_data(folder, task, error), [], None
-    images = torch.stack([torch.as_tensor(sample["image"]) for sample in samples])
+    images = torch.stack([torch.as_tensor(sample.get("image", 0.0)) for sample in samples])
     if images.dtype != torch.uint8:
         name = folder.recipe["data"]["name"]
         raise DataError(folder.path, name, "holds no pictures", "Use a run that was trained on pictures.")

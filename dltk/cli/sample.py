@@ -46,7 +46,10 @@ def sample(
             what = f"{type(task).__name__} tells no next word"
             raise LaunchError(folder.path, "sample", what, "Choose a run of a language model.")
         vocabulary = task.required_vocabulary()
-        given = vocabulary.encode(prompt)
+        first, *others = map(vocabulary.encode, prompt.split("\n"))
+        given = [*first, *(number for line in others for number in (EOS, *line))]
+        if unknown := given.count(UNK):
+            terminal.note(f"{unknown:,} of the prompt's {len(given):,} tokens are none of the run's: read as <unk>.")
         # A network may have more words than the text.
         never = [PAD, BOS, UNK, *range(len(vocabulary), folder.recipe["model"].get("vocab_size", 0))]
         texts = continued(

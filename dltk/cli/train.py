@@ -250,7 +250,8 @@ def train_one(
     with Signals() as signals:  # one that comes while the run is announced is answered by the training
         folder, changed = here.open_run(sources, fork=fork, extend=extend)
         if folder.status == "done" and not extend:
-            terminal.say(f"{folder.path}: is done already; --extend with more train.epochs lengthens it.")
+            length = "epochs" if folder.recipe["train"]["steps"] is None else "steps"
+            terminal.say(f"{folder.path}: is done already; --extend with more train.{length} lengthens it.")
             return folder, changed, ExitCode.DONE
         if isinstance(how, Simulation):  # its first machine announces the run
             return folder, changed, how.attempt(folder, signals)
@@ -301,12 +302,12 @@ def _announce(folder: "RunFolder", changed: Mapping[str, Any]) -> None:
 
 
 def _data_text(facts: "Facts", outputs: int | None = None) -> str:
-    """The data's sizes; what of the folder is left out; classes of the network that the data do not have."""
+    """The data's sizes; what is left out; classes of the network that they do not have; what they say of themselves."""
     files = "file that is no picture" if facts.ignored == 1 else "files that are no pictures"
     said = [sizes_text(facts.sizes), *([f"{facts.ignored:,} {files} left out"] if facts.ignored else [])]
     if facts.classes and outputs and outputs > facts.classes:
         said.append(f"{facts.classes:,} classes, of the network's {outputs:,}")
-    return "; ".join(said)
+    return "; ".join([*said, *facts.remarks])
 
 
 # What came of it

@@ -96,6 +96,7 @@ class Facts(NamedTuple):
     ignored: int = 0  # files beside the samples that are none
     contents: str | None = None  # sha256 of what it holds, where a set says it
     lengths: NDArray[np.integer] | None = None  # of text: tokens of the training samples, see dltk.data.token_plan
+    remarks: tuple[str, ...] = ()  # what the splits say of themselves, such as what they leave out
 
 
 def make(target: Callable[..., Any], settings: Mapping[str, Any], split: str, data_dir: str | None) -> Any:
@@ -189,6 +190,7 @@ def check_data(target: Callable[..., Any], settings: Mapping[str, Any], data_dir
         ignored=getattr(train, "ignored", 0),
         contents=getattr(train, "contents", None),
         lengths=getattr(train, "lengths", None),
+        remarks=tuple(remark for part in parts.values() for remark in getattr(part, "remarks", ())),
     )
 
 

@@ -40,7 +40,7 @@ class Lines:
         longest: words of a line, beyond which it is cut.
 
     Raises:
-        DataError: a file is missing or no UTF-8, or no word is left.
+        DataError: a file is missing or no UTF-8, or no word is left, or one alone.
     """
 
     in_memory = True
@@ -74,6 +74,9 @@ class Lines:
         if not len(counts):
             what = f"has no word of those that occur {min_count} times in the training part"
             raise DataError(text.path, "", what, "Lower data.min_count, or give it more text.")
+        if len(vocabulary) == len(SPECIAL) + 1:
+            what = f"'{vocabulary.name(len(SPECIAL))}' is its only word, and a vector tells a word from others"
+            raise DataError(text.place / "train.txt", "", what, "Lower data.min_count, or give it more text.")
         self.lengths = counts[:, None]  # (l, 1)
         self.index_hash = fingerprint({split: [text.sha256, vocabulary.hash, str(longest)]})
 

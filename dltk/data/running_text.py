@@ -25,7 +25,7 @@ from dltk.data.sentences import require_size
 from dltk.data.texts import Text, contents_of
 from dltk.data.vocabulary import Kind, learn
 from dltk.errors import DataError
-from dltk.layers.tokens import EOS, PAD
+from dltk.layers.tokens import EOS, PAD, UNK
 
 
 class RunningText:
@@ -94,6 +94,15 @@ class RunningText:
             what = f"{len(self.numbers)} tokens fill no window of {self.unroll} in each of {self.lanes} lanes"
             raise DataError(path, "", what, "Lower data.unroll or data.lanes, or give it more text.")
         return windows, targets - windows * self.unroll
+
+    @property
+    def remarks(self) -> list[str]:
+        """What of the training part is left out, and how much of the others nobody can tell by name."""
+        if self.split == "train":
+            return [f"its last {self.left_out:,} tokens fill no windows"] if self.left_out else []
+        unknown = int((np.asarray(self.numbers) == UNK).sum())
+        share = 100 * unknown / len(self.numbers)
+        return [f"{share:.2g} % of {self.split}'s tokens unknown"] if unknown else []
 
     @functools.cached_property
     def contents(self) -> str:

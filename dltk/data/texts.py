@@ -79,7 +79,7 @@ def _read(path: Path) -> str:
         DataError: it is missing, empty, or no UTF-8.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark that is no text
     except FileNotFoundError:
         raise DataError(path, "data.folder", "is not there", "Give the folder its train, val and test.txt.") from None
     except UnicodeDecodeError as error:

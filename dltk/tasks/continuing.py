@@ -49,6 +49,7 @@ def _drawn(log_p: Tensor, temperature: float, generator: torch.Generator) -> Ten
     """One word of each row (b, v), (b,)."""
     if temperature == 0:
         return log_p.argmax(1)
-    ends = (log_p / temperature).softmax(1).cumsum(1)
+    beside = log_p - log_p.amax(1, keepdim=True)  # the likeliest stays finite, however low the temperature
+    ends = (beside / temperature).softmax(1).cumsum(1)
     drawn = torch.rand(len(log_p), 1, generator=generator, dtype=torch.float64) * ends[:, -1:]
     return torch.searchsorted(ends, drawn, right=True)[:, 0].clamp(max=log_p.shape[1] - 1)

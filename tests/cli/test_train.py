@@ -66,7 +66,7 @@ def test_train_keeps_what_is_done(dltk: Command, trained: Trained) -> None:
     before = (trained.path / "ledger.jsonl").read_bytes()
     said = dltk("train", trained.path)
     assert said.code == 0
-    assert "is done already" in said.out
+    assert "is done already; --extend with more train.steps" in said.out
     assert said.out.splitlines()[-1] == str(trained.path)
     assert (trained.path / "ledger.jsonl").read_bytes() == before
 

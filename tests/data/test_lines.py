@@ -67,6 +67,7 @@ def test_long_lines_are_cut_into_parts_of_about_one_length():
     ("settings", "says"),
     [
         ({"min_count": 9}, r"train\.txt: has no word of those that occur 9 times"),
+        ({"vocab_size": 5}, r"train\.txt: '\w+' is its only word, and a vector tells a word from others"),
         ({"min_count": 0}, "data.min_count: 0 is less than 1"),
         ({"vocab_size": 4}, "data.vocab_size: 4 tokens"),
         ({"longest": 1}, "data.longest: 1 is less than 2"),

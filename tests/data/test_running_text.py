@@ -98,6 +98,22 @@ def test_a_text_of_one_word_and_a_part_shorter_than_a_window_are_read(tmp_path):
     assert train.batch(np.arange(2))["words"].shape == (2, UNROLL)
     assert part_of(tmp_path, "val")[0]["target"].tolist() == [EOS] + [PAD] * (UNROLL - 1)
     assert part_of(tmp_path, "test").numbers.tolist() == [UNK, EOS]
+    assert part_of(tmp_path, "test").remarks == ["50 % of test's tokens unknown"]
+    assert part_of(tmp_path, "val").remarks == []
+
+
+def test_what_a_training_part_leaves_out_is_said(root):
+    part = part_of(root, "train", unroll=7)
+    assert part.remarks == [f"its last {part.left_out} tokens fill no windows"]
+
+
+def test_a_mark_of_utf_8_before_a_text_is_none_of_its_tokens(root, tmp_path):
+    (tmp_path / "counted").mkdir()
+    for path in (root / "counted").glob("*.txt"):
+        (tmp_path / "counted" / path.name).write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    marked = part_of(tmp_path, "train")
+    assert marked.vocabulary.hash == part_of(root, "train").vocabulary.hash
+    assert (marked.numbers == part_of(root, "train").numbers).all()
 
 
 def test_what_was_worked_out_is_kept_and_follows_the_text(root, tmp_path):

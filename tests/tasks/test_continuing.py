@@ -52,6 +52,11 @@ def test_at_temperature_0_each_word_is_the_likeliest_after_those_before(model):
         assert int(model(words)[0, -1].argmax()) == text[at]
 
 
+def test_the_lowest_temperature_is_near_0(model):
+    asked = {"length": 6, "never": [0, 1, 2]}
+    assert continued(model, [EOS, 5], temperature=5e-324, **asked) == continued(model, [EOS, 5], temperature=0, **asked)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_words_are_drawn_as_often_as_they_are_likely(model, temperature):
     texts = continued(model, [EOS, 5], length=1, count=2000, temperature=temperature, never=[0, 1, 2])
@@ -90,3 +95,10 @@ def test_the_command_goes_on_with_a_prompt(tmp_path: Path, capsys) -> None:
     assert cli.run([*wanted, "--count", "2", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["texts"] == ["one two, three four.\none two, three"] * 2
+    lines = ["sample", str(run.path), "--prompt", "one two, three four.\none", "--length", "5", "--temperature", "0"]
+    assert cli.run(lines) == 0
+    assert capsys.readouterr().out == "one two, three four.\none two, three four.\n"
+    assert cli.run(["predict", str(run.path), str(tmp_path / "counted" / "test.txt")]) == 2
+    assert "predict: tells the next word of a text. `dltk sample` lets it write" in capsys.readouterr().err
+    assert cli.run([*lines, "--prompt", "seven two, six four"]) == 0
+    assert capsys.readouterr().err == "2 of the prompt's 5 tokens are none of the run's: read as <unk>.\n"
