@@ -228,7 +228,7 @@ def _alignment(folder: "RunFolder", sentence: str, checkpoint: str, beam: int) -
     from dltk.launch.heard import hear
 
     if folder.recipe["task"]["name"] == "transcription":
-        heard = hear(folder, load(folder, checkpoint), sentence)
+        heard = hear(folder, load(folder, checkpoint), sentence, beam)  # type: ignore[arg-type]
         return draw_heard(heard, f"{folder.name}: {heard.key}"), heard.plain()
     aligned = align(folder, load(folder, checkpoint), sentence, beam)
     return draw_alignment(aligned, f"{folder.name}: {aligned.text}"), aligned.plain()

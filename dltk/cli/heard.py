@@ -1,6 +1,7 @@
 """When each label of a transcript is heard: Graves, Fernández, Gomez, Schmidhuber (2006), figure 1.
 
-A row is a label, a column a frame; the darker a square, the surer the label is heard then.
+A row is a label, a column a frame; the darker a square, the surer the label is heard then, or written then by a
+transducer.
 """
 
 from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""`dltk predict`: what a run's network sees in a person's pictures, or says of them, or makes of a person's lines."""
+"""`dltk predict`: what a run's network sees in a person's pictures or says of them, or makes of lines or recordings."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 LOOKED_AT = 200  # training images from which the manner of the data is learnt
+WRITING = ("translation", "captioning", "transcription")  # tasks; of the others it is told which class a picture shows
+# What is asked of these tasks alone; what is not here, and not in CLASSES, is asked of all.
+OF_TASKS = {
+    **dict.fromkeys(("beam", "n_best"), WRITING),
+    **dict.fromkeys(("protocol", "normalise", "candidates", "dictionary", "per_word"), ("translation",)),
+    **dict.fromkeys(("replace_unknown", "score", "together"), ("translation",)),
+}
+CLASSES = ("top", "plot", "invert")
 _NEXT = ("tells the next word of a text", "`dltk sample` lets it write, `dltk evaluate` measures it on its data.")
 OTHERWISE = {  # tasks whose runs take no FILES: what they do, and what there is for it
-    "transcription": (
-        "transcribes the utterances of its data, and FILES are pictures or text",
-        "`dltk evaluate` keeps its transcripts of them.",
-    ),
     "sequences": (
-        "reads sequences of numbers, and FILES are pictures or text",
+        "reads sequences of numbers, and FILES are pictures, text or recordings",
         "`dltk evaluate` keeps its outputs for the data's sequences.",
     ),
     **dict.fromkeys(("language", "counted_beside", "counting"), _NEXT),
@@ -44,25 +48,29 @@ OTHERWISE = {  # tasks whose runs take no FILES: what they do, and what there is
     "dltk predict rnnsearch_number_names/first numbers.en --protocol sample=0.8 --n-best 3\n\n"
     "dltk predict large_vocab_wmt14_enfr/first text.en --beam 12 --candidates 30000 --dictionary en-fr.probs"
     " --replace-unknown\n\n"
-    "dltk predict rnnsearch_number_names/first --score < pairs.tsv > scores.tsv",
+    "dltk predict rnnsearch_number_names/first --score < pairs.tsv > scores.tsv\n\n"
+    "dltk train blstm_prompts run=first\n\n"
+    "dltk predict blstm_prompts/first message.wav --beam 20 --n-best 3",
 )
 def predict(
+    context: typer.Context,
     run: str = typer.Argument(help=RUN_HELP),
     files: list[Path] | None = typer.Argument(
         None,
-        help="Pictures of any size: PNG, JPEG, GIF, TIFF, BMP, WebP, PPM; or text, a sentence a line (default: stdin).",
+        help="Pictures of any size: PNG, JPEG, GIF, TIFF, BMP, WebP, PPM; text, a sentence a line (default: stdin); or "
+        "recordings: WAV, FLAC, SPHERE.",
     ),
     top: int = typer.Option(5, min=1, help="Classes shown for each picture."),
     plot: Path | None = typer.Option(None, help="Save what the network saw, with bars of the top classes."),
     invert: Literal["auto", "yes", "no"] = typer.Option("auto", help="Swap light and dark; auto: as the data need it."),
     beam: int = typer.Option(
-        1, min=1, help="Text, and captions: width of the beam; 1 takes the likeliest word at each step."
+        1, min=1, help="Text, captions, transcripts: width of the beam; 1 takes what is likeliest at each step."
     ),
     protocol: str | None = typer.Option(
         None, help="Text: greedy, beam=12, or sample=0.8,3: words drawn at a temperature of 0.8 by the seed 3."
     ),
     n_best: int = typer.Option(
-        1, min=1, help="Text: translations of each line, as NUMBER ||| TEXT ||| SCORE; or captions."
+        1, min=1, help="Text: translations of each line, as NUMBER ||| TEXT ||| SCORE; or captions, transcripts."
     ),
     normalise: float | None = typer.Option(
         None, min=0, help="Text: power of the length by which a score is divided; default: as the recipe says."
@@ -87,11 +95,13 @@ def predict(
     checkpoint: str = typer.Option("best", metavar="best|last|STEP", help="Which weights."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Classify or describe pictures, or translate lines, as the run was trained to; or score given translations.
+    """Classify or describe pictures, translate lines or transcribe recordings, as the run was trained to.
 
-    A picture is first brought into the form of the run's data; what was done is said.
+    A picture or a recording is first brought into the form of the run's data; what was done is said. Recordings that
+    lie in one folder are taken for one speaker's. Given translations can be scored.
     """
     folder = find_run(run)
+    _require_fitting(context, folder)
     if folder.recipe["task"]["name"] == "translation":
         from dltk.cli.lines import Wanted, translate
         from dltk.cli.scores import score_pairs
@@ -103,13 +113,15 @@ def predict(
         )
         (score_pairs if score else translate)(files or [], wanted)
         return
-    if score:
-        what = f"is of translations, and task '{folder.recipe['task']['name']}' gives none"
-        raise LaunchError(folder.path, "--score", what, "Give a run that translates.")
     if folder.recipe["task"]["name"] == "captioning":
         from dltk.cli.captions import say_captions
 
         say_captions(folder, files or [], checkpoint, beam, n_best, as_json=as_json)
+        return
+    if folder.recipe["task"]["name"] == "transcription":
+        from dltk.cli.recordings import say_transcripts
+
+        say_transcripts(folder, files or [], checkpoint, beam, n_best, as_json=as_json)
         return
     if folder.recipe["task"]["name"] in OTHERWISE:
         does, instead = OTHERWISE[folder.recipe["task"]["name"]]
@@ -133,6 +145,25 @@ def predict(
     terminal.show(terminal.table(["file", "class", ">probability", "|"], rows))
     if plot is not None:
         terminal.say(plot)
+
+
+def _require_fitting(context: typer.Context, folder: "RunFolder") -> None:
+    """See that no option is given that says nothing to the run.
+
+    Raises:
+        LaunchError: one is.
+    """
+    task = folder.recipe["task"]["name"]
+    for option in context.command.params:
+        name = str(option.name)
+        source = context.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        tasks = OF_TASKS.get(name)
+        if (tasks is not None and task not in tasks) or (name in CLASSES and task in WRITING):
+            asked = "classes of pictures" if tasks is None else f"runs whose task is {', '.join(tasks)}"
+            what = f"is of {asked}, and this one's is {task}"
+            raise LaunchError(folder.path, option.opts[0], what, "Leave it out.")
 
 
 def _bar(one: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """At which frames of an utterance a network hears each label of its transcript.
 
-Graves, Fernández, Gomez, Schmidhuber, "Connectionist temporal classification", ICML (2006), figures 1 and 3.
+By CTC: Graves, Fernández, Gomez, Schmidhuber, "Connectionist temporal classification", ICML (2006), figures 1 and 3. By
+a transducer: Graves, "Sequence transduction with recurrent neural networks", arXiv 1211.3711 (2012), figure 2.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from dltk.assemble import build_data
 from dltk.data.dataset import keys_of
 from dltk.data.splits import SPLITS
 from dltk.errors import LaunchError
-from dltk.layers.alignments import ctc_alignment
+from dltk.layers.alignments import ctc_alignment, transducer_alignment
 from dltk.run.folder import RunFolder
 from dltk.tasks.transcription import Transcription
 
@@ -28,7 +29,8 @@ class Heard:
     Args:
         key: of the utterance.
         labels: names of the labels of its transcript (u).
-        weights: how likely each frame is at each label, given the transcript (u, t); the rest is between them.
+        weights: given the transcript (u, t), how likely each frame is at each label, the rest being between them; of a
+            transducer how likely each label is written at each frame, which sums to 1 over the frames.
         text: what the network writes.
         reference: the transcript.
     """
@@ -45,21 +47,18 @@ class Heard:
         return {**told, "weights": [[round(weight, 6) for weight in row] for row in self.weights.tolist()]}
 
 
-def hear(folder: RunFolder, task: Any, key: str) -> Heard:
+def hear(folder: RunFolder, task: Transcription, key: str, width: int) -> Heard:
     """Lay the transcript of an utterance of the run's data along its frames.
 
     Args:
         folder: the run.
         task: its task, with weights.
         key: of the utterance, in any part.
+        width: of the beam by which the network writes; 1 takes what is likeliest at each moment.
 
     Raises:
-        LaunchError: the network is a transducer or transcribes nothing, there is no such utterance, or it has fewer
-            frames than its labels need.
+        LaunchError: there is no such utterance, or it has fewer frames than its labels need.
     """
-    if not isinstance(task, Transcription) or task.transduces:
-        what = f"{type(task.model).__name__} writes no labels by CTC"
-        raise LaunchError(folder.path, "alignment", what, "Choose a run of a network such as deep_blstm.")
     data = build_data(folder.recipe)
     found = _found(data, key)
     if found is None:
@@ -70,14 +69,17 @@ def hear(folder: RunFolder, task: Any, key: str) -> Heard:
     frames, target = torch.as_tensor(found["frames"])[None], torch.as_tensor(found["target"])  # (1, t, x), (u,)
     lengths = torch.tensor([frames.shape[1]])
     with torch.no_grad():
-        logs = torch.log_softmax(task.model(frames, lengths), 2)  # (1, t, k + 1)
-        weights = ctc_alignment(logs[0], target)[:, 1::2]  # (t, u)
+        if task.transduces:
+            weights = transducer_alignment(task.model(frames, lengths, target[None])[0], target)  # (t, u)
+        else:
+            weights = ctc_alignment(torch.log_softmax(task.model(frames, lengths)[0], 1), target)[:, 1::2]
     if not bool(weights.isfinite().all()):
-        what = f"'{key}' has {len(logs[0])} frames, too few for its {len(target)} labels"
+        what = f"'{key}' has {frames.shape[1]} frames, too few for its {len(target)} labels"
         raise LaunchError(folder.path, "draw … alignment", what, "Choose another.")
-    (labels,) = task.transcribe(frames, lengths, logs)
+    task.width = width
+    ((best,),) = task.transcribe(frames, lengths)
     names = [task.alphabet.names[label - 1] for label in target.tolist()]
-    return Heard(key, names, weights.T.numpy(), task.alphabet.text(labels), task.alphabet.text(target.tolist()))
+    return Heard(key, names, weights.T.numpy(), task.alphabet.text(best.labels), task.alphabet.text(target.tolist()))
 
 
 def _found(data: Any, key: str) -> Any:

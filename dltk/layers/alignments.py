@@ -4,8 +4,9 @@
 4.1. Between and around the labels of a target stand blanks; a frame keeps its place or goes on to the next, over a
 blank too where the labels beside it differ. (Its loss is torch's.)
 
-`transducer_losses`: Graves, "Sequence transduction with recurrent neural networks", arXiv 1211.3711 (2012), equations
-16 to 18. At each frame any number of labels is written, and then a blank, which goes on to the next frame.
+`transducer_losses`, `transducer_alignment`: Graves, "Sequence transduction with recurrent neural networks", arXiv
+1211.3711 (2012), equations 16 to 18. At each frame any number of labels is written, and then a blank, which goes on to
+the next frame.
 """
 
 # Shapes: b utterances, t frames, u labels of a target, s = 2u + 1 places of labels and blanks, k labels.
@@ -60,19 +61,41 @@ def transducer_losses(scores: Tensor, lengths: Tensor, target: Tensor) -> Tensor
         lengths: frames that are real (b,), 1 at least.
         target: labels (b, u), blanks behind the shorter ones.
     """
-    logs = torch.log_softmax(scores.float() if scores.dtype != torch.float64 else scores, dim=3)
-    on = logs[..., BLANK]  # to the next frame (b, t, u + 1)
+    on, write = _moves(scores.float() if scores.dtype != torch.float64 else scores, target)
+    return _losses(on, write, lengths, (target != BLANK).sum(1))
+
+
+def transducer_alignment(scores: Tensor, target: Tensor) -> Tensor:
+    """Scores (t, u + 1, k + 1) and a target (u,) to how likely each label is written at each frame (t, u).
+
+    Each label's sum to 1. They are the derivatives of log P by the logarithms of what is written, for P sums products
+    of these over all ways.
+    """
+    on, write = (one.detach() for one in _moves(scores[None].double(), target[None]))
+    with torch.enable_grad():
+        write.requires_grad_(True)
+        ends = torch.tensor([len(scores)], device=scores.device), torch.tensor([len(target)], device=scores.device)
+        (found,) = torch.autograd.grad(-_losses(on, write, *ends).sum(), write)
+    return found[0]
+
+
+def _moves(scores: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of going on to the next frame (b, t, u + 1), and of writing the next label (b, t, u)."""
+    logs = torch.log_softmax(scores, dim=3)
     places = target[:, None, :, None].expand(-1, logs.shape[1], -1, 1)
-    write = logs[:, :, :-1].gather(3, places).squeeze(3)  # the next label (b, t, u)
+    return logs[..., BLANK], logs[:, :, :-1].gather(3, places).squeeze(3)
+
+
+def _losses(on: Tensor, write: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:
+    """Both moves (b, t, u + 1) and (b, t, u), numbers of frames and of labels (b,), to -log P (b,)."""
     # All sums along a frame at once: a beginning that ends with u labels came to the frame with v of them, and wrote
     # the labels between, whose logarithms are a difference of sums.
     written = torch.cat([torch.zeros_like(on[:, :, :1]), write.cumsum(2)], dim=2)  # (b, t, u + 1)
     reached = written[:, 0]
     each = [reached]  # (b, u + 1) at each frame
-    for step in range(1, logs.shape[1]):
+    for step in range(1, on.shape[1]):
         arrived = reached + on[:, step - 1]
         reached = torch.logcumsumexp(arrived - written[:, step], dim=1) + written[:, step]
         each.append(reached)
     ends = torch.stack(each, dim=1) + on  # (b, t, u + 1)
-    rows = torch.arange(len(scores), device=scores.device)
-    return -ends[rows, lengths - 1, (target != BLANK).sum(1)]
+    return -ends[torch.arange(len(on), device=on.device), lengths - 1, labels]

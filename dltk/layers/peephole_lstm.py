@@ -10,11 +10,11 @@ Graves, Mohamed, Hinton, "Speech recognition with deep recurrent neural networks
     h' = o * tanh(c')
 
 What the inputs give is made for all steps at once, and both directions take a step together. On the way back the
-gradients of weights and inputs are made from all steps, once. The sums are those of autograd to rounding, which is
-tested.
+gradients of weights and inputs are made from all steps, once, and a step does what needs the one behind it and no more.
+The sums are those of autograd to rounding, which is tested.
 """
 
-# Shapes: b sequences, t steps, x numbers read at each, d directions, n cells.
+# Shapes: b sequences, t steps, s of a piece, x numbers read at each, d directions, n cells.
 
 from collections.abc import Iterator
 from typing import Any
@@ -68,8 +68,9 @@ class PeepholeLSTM(nn.Module):
 class _Run(torch.autograd.Function):
     """The outputs of cells over sequences.
 
-    What belongs to the way forwards lies in the order of the steps, and so does what belongs to the way backwards: no
-    sequence is turned round. A state is kept behind its step on the way forwards, and before it on the way backwards.
+    All that belongs to the way backwards lies in the order in which it is gone, so that a step of both ways is one
+    tensor. Where a step is padding, what leads into the input and the forget gate is minus infinity: cells and outputs
+    are zeros then, to the bit, and no gradient passes.
     """
 
     @staticmethod
@@ -80,27 +81,22 @@ class _Run(torch.autograd.Function):
         t, b = x.shape[:2]
         d, n = recurrent.shape[:2]
         with torch.autocast(x.device.type, enabled=False):
-            gates = torch.baddbmm(bias[:, None], x.flatten(0, 1).expand(d, -1, -1), inputs)  # (d, tb, 4n)
-            states, cells = x.new_zeros(d, t + 1, b, n), x.new_zeros(d, t + 1, b, n)
+            gates = torch.baddbmm(bias[:, None], _ways(x, d).flatten(1, 2), inputs).view(d, t, b, 4, n)
+            gates[:, :, :, :2].masked_fill_(~_ways(real, d)[..., None, None], -torch.inf)
+            states, cells = x.new_zeros(d, t + 1, b, n), x.new_zeros(d, t + 1, b, n)  # before each step, and at the end
             p_if, p_o = looks[:, None, :2], looks[:, None, 2]  # (d, 1, 2, n), (d, 1, n)
-            masks = _masks(real, d)
-            for step in range(t):
-                four = _at(gates, step, t, (b, 4, n))  # (d, b, 4, n)
-                h, c = (_before(kept, step, t) for kept in (states, cells))  # each (d, b, n)
-                h_after, c_after = (_behind(kept, step, t) for kept in (states, cells))
-                flat = four.view(d, b, 4 * n)
-                torch.baddbmm(flat, h, recurrent, out=flat)
-                four[:, :, :2].addcmul_(p_if, c[:, :, None]).sigmoid_()
-                i, f, o, g = four.unbind(2)
+            at_steps = _at_steps(
+                *(gates.flatten(3), gates[:, :, :, :2], *gates.unbind(3)),
+                *(states[:, :-1], cells[:, :-1], cells[:, :-1, :, None], states[:, 1:], cells[:, 1:]),
+            )
+            for four, i_f, i, f, o, g, h, c, c_for_two, h_after, c_after in at_steps:
+                torch.baddbmm(four, h, recurrent, out=four)
+                i_f.addcmul_(p_if, c_for_two).sigmoid_()
                 torch.mul(f, c, out=c_after).addcmul_(i, g.tanh_())
                 o.addcmul_(p_o, c_after).sigmoid_()
                 torch.tanh(c_after, out=h_after).mul_(o)
-                if (mask := masks[step]) is not None:
-                    c_after.mul_(mask)
-                    h_after.mul_(mask)
-        ctx.masks = masks
         ctx.save_for_backward(x, gates, states, cells, inputs, recurrent, looks)
-        return torch.cat([states[0, 1:], *states[1:, :-1]], dim=2)
+        return torch.cat(_as_read(states[:, 1:]), dim=2)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -108,86 +104,67 @@ class _Run(torch.autograd.Function):
         x, gates, states, cells, inputs, recurrent, looks = ctx.saved_tensors
         t, b = x.shape[:2]
         d, n = recurrent.shape[:2]
-        given = torch.stack(gradients[0].chunk(d, dim=2))  # (d, t, b, n)
-        da = torch.empty_like(gates)  # (d, tb, 4n)
-        dh, dc = torch.zeros_like(states[:, 0]), torch.zeros_like(states[:, 0])
-        p_i, p_f, p_o = (looks[:, None, at] for at in range(3))  # each (d, 1, n)
+        given = torch.stack([one.flip(0) if way else one for way, one in enumerate(gradients[0].chunk(d, dim=2))])
+        da, dc = torch.empty_like(gates), torch.zeros_like(cells[:, 0])
         with torch.autocast(x.device.type, enabled=False):
             back = recurrent.transpose(1, 2).contiguous()  # (d, 4n, n)
-            for step, slopes in _slopes(gates, cells, t):
-                of_gate, of_cell, of_three, kept = slopes
-                four = _at(da, step, t, (b, 4, n))
-                di, df, do, dg = four.unbind(2)
-                dh = dh + _at(given, step, t, (b, n))
-                if ctx.masks[step] is not None:
-                    dh, dc = dh * ctx.masks[step], dc * ctx.masks[step]
+            before, dh = given.unbind(1), given[:, -1]
+            at_steps = list(_at_steps(da.flatten(3), da[:, :, :, :2], da[:, :, :, 2], da[:, :, :, 3]))
+            for step, of_gate, of_cell, of_two, of_input, kept in _slopes(gates, cells, looks):
+                four, d_if, do, dg = at_steps[step]
+                dc.addcmul_(dh, of_cell)
                 torch.mul(dh, of_gate, out=do)
-                dc.addcmul_(dh, of_cell).addcmul_(do, p_o)
-                torch.mul(dc[:, :, None], of_three[:, :, :2], out=four[:, :, :2])
-                torch.mul(dc, of_three[:, :, 2], out=dg)
-                dc = torch.mul(dc, kept).addcmul_(di, p_i).addcmul_(df, p_f)
-                dh = torch.bmm(four.view(d, b, 4 * n), back)
-            before = [torch.stack([kept[0, :-1], *kept[1:, 1:]]) for kept in (states, cells)]  # each (d, t, b, n)
-            behind = torch.stack([cells[0, 1:], *cells[1:, :-1]])
-            d_recurrent = torch.bmm(before[0].flatten(1, 2).transpose(1, 2), da)
-            d_inputs = torch.bmm(x.flatten(0, 1).T.expand(d, -1, -1), da)
-            parts = da.view(d, t * b, 4, n).unbind(2)
-            seen = (before[1], before[1], behind)
-            d_looks = torch.stack(
-                [(part * cell.flatten(1, 2)).sum(1) for part, cell in zip(parts, seen, strict=False)], dim=1
-            )
-            dx = torch.bmm(da, inputs.transpose(1, 2)).sum(0).view_as(x) if ctx.needs_input_grad[1] else None
-        return None, dx, d_inputs, d_recurrent, d_looks, da.sum(1)
+                torch.mul(dc[:, :, None], of_two, out=d_if)
+                torch.mul(dc, of_input, out=dg)
+                dc.mul_(kept)
+                if step:
+                    dh = torch.baddbmm(before[step - 1], four, back)
+            flat = da.view(d, t * b, 4 * n)
+            d_recurrent = torch.bmm(states[:, :-1].flatten(1, 2).transpose(1, 2), flat)
+            d_inputs = torch.bmm(_ways(x, d).flatten(1, 2).transpose(1, 2), flat)
+            seen = (cells[:, :-1], cells[:, :-1], cells[:, 1:])  # by i, f and o
+            d_looks = torch.stack([(da[:, :, :, at] * c).sum((1, 2)) for at, c in enumerate(seen)], dim=1)
+            dx = None
+            if ctx.needs_input_grad[1]:
+                dx = torch.stack(_as_read(torch.bmm(flat, inputs.transpose(1, 2)).view(d, t, b, -1))).sum(0)
+        return None, dx, d_inputs, d_recurrent, d_looks, flat.sum(1)
 
 
-def _at(kept: Tensor, step: int, t: int, shape: tuple[int, ...]) -> Tensor:
-    """What both directions have at their step of a tensor (d, t, ...): the last but `step` on the way backwards."""
-    return _blocks(kept, step, 2 * t - 1 - step, shape)
+def _ways(steps: Tensor, d: int) -> Tensor:
+    """What stands at each step (t, ...) in the order of each way (d, t, ...)."""
+    return torch.stack([steps, steps.flip(0)]) if d == 2 else steps[None]
 
 
-def _before(states: Tensor, step: int, t: int) -> Tensor:
-    """States (d, t + 1, b, n) to those before a step (d, b, n)."""
-    return _blocks(states, step, 2 * t + 1 - step, tuple(states.shape[2:]))
+def _as_read(ways: Tensor) -> list[Tensor]:
+    """What stands at each step of each way (d, t, ...) in the order in which the inputs came, d times (t, ...)."""
+    return [one.flip(0) if way else one for way, one in enumerate(ways.unbind(0))]
 
 
-def _behind(states: Tensor, step: int, t: int) -> Tensor:
-    """States (d, t + 1, b, n) to those behind a step (d, b, n)."""
-    return _blocks(states, step + 1, 2 * t - step, tuple(states.shape[2:]))
+def _at_steps(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Tensors (d, t, ...) as they are at each step, d of each: views."""
+    return zip(*(one.unbind(1) for one in tensors), strict=True)
 
 
-def _blocks(kept: Tensor, first: int, second: int, shape: tuple[int, ...]) -> Tensor:
-    """Two blocks of a contiguous tensor as one, (d, *shape), which lies where they lie; of one direction the first."""
-    inner = torch.Size(shape).numel()
-    strides = [1]
-    for size in shape[:0:-1]:
-        strides.insert(0, strides[0] * size)
-    return kept.as_strided((len(kept), *shape), ((second - first) * inner, *strides), first * inner)
-
-
-def _masks(real: Tensor, d: int) -> list[Tensor | None]:
-    """Which steps (t, b) are real, as factors (d, b, 1) at each step; None where all are."""
-    both = torch.stack([real, real.flip(0)][:d])[..., None]  # (d, t, b, 1)
-    whole = both.flatten(2).all(2).all(0).tolist()
-    return [None if complete else both[:, step] for step, complete in enumerate(whole)]
-
-
-def _slopes(gates: Tensor, cells: Tensor, t: int) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
+def _slopes(gates: Tensor, cells: Tensor, looks: Tensor) -> Iterator[tuple[Any, ...]]:
     """The steps from the last on, and what each multiplies its gradients by.
 
-    These are: dh for the output gate; dh for the cell, each (d, b, n); dc for i, f and g (d, b, 3, n); and dc for the
-    cell before, which is f (d, b, n).
+    These are: dh for what leads into the output gate; dh for the cell, each (d, b, n), what it does by that gate
+    included; dc for what leads into i and f (d, b, 2, n), and into g (d, b, n); and dc for the cell before (d, b, n),
+    what that does by the gates included.
     """
-    d, _, b, n = cells.shape
+    d, t, b, _, n = gates.shape
+    p_i, p_f, p_o = (looks[:, None, None, at] for at in range(3))  # each (d, 1, 1, n)
     length = max(1, PIECE // (d * b * n))
     for end in range(t, 0, -length):
-        steps = range(max(0, end - length), end)
-        four = torch.stack([_at(gates, step, t, (b, 4, n)) for step in steps])  # (s, d, b, 4, n)
-        c = torch.stack([_before(cells, step, t) for step in steps])  # (s, d, b, n)
-        squashed = torch.stack([_behind(cells, step, t) for step in steps]).tanh_()
-        i, f, o, g = four.unbind(3)
-        rising = torch.addcmul(four[:, :, :, :3], four[:, :, :, :3], four[:, :, :, :3], value=-1)  # s (1 - s)
+        steps = slice(max(0, end - length), end)
+        i, f, o, g = gates[:, steps].unbind(3)  # each (d, s, b, n)
+        rising = torch.addcmul(gates[:, steps, :, :3], gates[:, steps, :, :3], gates[:, steps, :, :3], value=-1)
+        squashed = cells[:, steps.start + 1 : end + 1].tanh()
         of_gate = squashed * rising[:, :, :, 2]
-        of_cell = o - o * squashed.square_()
-        of_three = torch.stack([g * rising[:, :, :, 0], c * rising[:, :, :, 1], i - i * g.square()], dim=3)
-        for at in reversed(range(len(steps))):
-            yield steps[at], (of_gate[at], of_cell[at], of_three[at], f[at])
+        of_cell = torch.addcmul(o - o * squashed.square_(), p_o, of_gate)
+        of_two = torch.stack([g * rising[:, :, :, 0], cells[:, steps] * rising[:, :, :, 1]], dim=3)
+        of_input = i - i * g.square()
+        kept = f + p_i * of_two[:, :, :, 0] + p_f * of_two[:, :, :, 1]
+        each = list(_at_steps(of_gate, of_cell, of_two, of_input, kept))
+        for at in reversed(range(len(each))):
+            yield steps.start + at, *each[at]

@@ -50,10 +50,13 @@ def collapsed(path: Sequence[int]) -> Labels:
     return tuple(label for before, label in zip([BLANK, *path], path, strict=False) if label not in (BLANK, before))
 
 
-def best_paths(logs: Tensor, lengths: Tensor) -> list[Labels]:
-    """Log-probabilities (b, t, k + 1) of frames to the labels of each utterance's likeliest path."""
-    paths = logs.argmax(2).tolist()
-    return [collapsed(path[:length]) for path, length in zip(paths, lengths.tolist(), strict=True)]
+def best_paths(logs: Tensor, lengths: Tensor) -> list[Found]:
+    """Log-probabilities (b, t, k + 1) of frames to the labels of each utterance's likeliest path, and its own."""
+    real = torch.arange(logs.shape[1], device=logs.device) < lengths[:, None]  # (b, t)
+    highest, paths = logs.max(2)
+    scores = (highest * real).sum(1)
+    each = zip(paths.tolist(), lengths.tolist(), scores.tolist(), strict=True)
+    return [Found(collapsed(path[:length]), score) for path, length, score in each]
 
 
 def prefix_beam(logs: Tensor, width: int | None) -> list[Found]:
@@ -83,15 +86,23 @@ def prefix_beam(logs: Tensor, width: int | None) -> list[Found]:
 
 
 @torch.no_grad()
-def write_greedily(network: Transducer, frames: Tensor, lengths: Tensor) -> list[Labels]:
-    """What frames give (b, t, n) to each utterance's labels: the likeliest at each moment."""
+def write_greedily(network: Transducer, frames: Tensor, lengths: Tensor) -> list[Found]:
+    """What frames give (b, t, n) to each utterance's labels: the likeliest at each moment, of which `MOST` at a frame.
+
+    The scores are those of the one way that was gone.
+    """
     found: list[list[int]] = [[] for _ in frames]
+    scores = frames.new_zeros(len(frames))
     labels = torch.zeros(len(frames), dtype=torch.int64, device=frames.device)
     known, state = network.step(labels, network.start(len(frames)))  # (b, n), (2, b, n)
     for step in range(frames.shape[1]):
         going = step < lengths  # (b,)
-        for _ in range(MOST):
-            labels = network.join(frames[:, step], known).argmax(1)
+        for written in range(MOST + 1):
+            logs = torch.log_softmax(network.join(frames[:, step], known), dim=1)  # (b, k + 1)
+            if written == MOST:
+                logs = logs[:, : BLANK + 1]  # on to the next frame, likely or not
+            highest, labels = logs.max(1)
+            scores += torch.where(going, highest, 0)
             going = going & (labels != BLANK)
             if not going.any():
                 break
@@ -101,7 +112,7 @@ def write_greedily(network: Transducer, frames: Tensor, lengths: Tensor) -> list
             next_known, next_state = network.step(labels, state)
             known = torch.where(going[:, None], next_known, known)
             state = torch.where(going[:, None], next_state, state)
-    return [tuple(one) for one in found]
+    return [Found(tuple(one), score) for one, score in zip(found, scores.tolist(), strict=True)]
 
 
 @torch.no_grad()

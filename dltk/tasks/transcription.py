@@ -15,7 +15,7 @@ from dltk.errors import DataError, LaunchError
 from dltk.layers.alignments import BLANK, ctc_needs, transducer_losses
 from dltk.tasks.lexical import Reading
 from dltk.tasks.task import Batch, Procedure, mixed_seed
-from dltk.tasks.transcribing import Labels, best_paths, prefix_beam, transducer_beam, write_greedily
+from dltk.tasks.transcribing import Found, Labels, best_paths, prefix_beam, transducer_beam, write_greedily
 
 # Shapes: b utterances, t frames, x numbers of a frame, u labels of a target, k labels.
 
@@ -122,7 +122,8 @@ class Transcription(Reading):
         }
         if not self.training:
             encoded = None if self.transduces else logs
-            measures |= self._errors(batch, self.transcribe(batch["frames"], lengths, encoded))
+            found = self.transcribe(batch["frames"], lengths, encoded)
+            measures |= self._errors(batch, [best[0].labels for best in found])
         return measures
 
     def _read(self, frames: Tensor, lengths: Tensor, target: Tensor, info: BatchInfo) -> Tensor:
@@ -144,27 +145,30 @@ class Transcription(Reading):
     # Evaluation
 
     @torch.no_grad()
-    def transcribe(self, frames: Tensor, lengths: Tensor, logs: Tensor | None = None) -> list[Labels]:
-        """Frames (b, t, x), of which so many are real (b,), to the labels of each utterance.
+    def transcribe(
+        self, frames: Tensor, lengths: Tensor, logs: Tensor | None = None, n_best: int = 1
+    ) -> list[list[Found]]:
+        """Frames (b, t, x), of which so many are real (b,), to the likeliest transcripts of each utterance, best first.
 
         Args:
             frames: of the utterances.
             lengths: of each.
             logs: what the network made of them (b, t, k + 1), where it is known.
+            n_best: transcripts of each at most, of a beam as wide or wider.
         """
         model: Any = self.model
         if self.transduces:
             read = model.frames(frames, lengths)
             if self.width == 1:
-                return write_greedily(model, read, lengths)
+                return [[one] for one in write_greedily(model, read, lengths)]
             each = zip(read, lengths.tolist(), strict=True)
-            return [transducer_beam(model, one[:length], self.width)[0].labels for one, length in each]
+            return [transducer_beam(model, one[:length], self.width)[:n_best] for one, length in each]
         if logs is None:
             logs = torch.log_softmax(model(frames, lengths).float(), dim=2)
         if self.width == 1:
-            return best_paths(logs, lengths)
+            return [[one] for one in best_paths(logs, lengths)]
         each = zip(logs.cpu(), lengths.tolist(), strict=True)
-        return [prefix_beam(one[:length], self.width)[0].labels for one, length in each]
+        return [prefix_beam(one[:length], self.width)[:n_best] for one, length in each]
 
     def _errors(self, batch: Batch, found: Sequence[Labels]) -> dict[str, tuple[float, float]]:
         """Edits of the labels and words of a batch's transcripts, as sums; the transcripts are kept."""

@@ -57,4 +57,4 @@ def test_they_are_evaluated_but_give_no_classes(dltk: Command, runs: dict[str, P
     assert "--report: is of classes, and 'sequences' gives none. Leave it out" in said.err
     said = dltk("predict", runs["rnn"], "some.png")
     assert said.code == 2
-    assert "predict: reads sequences of numbers, and FILES are pictures or text" in said.err
+    assert "predict: reads sequences of numbers, and FILES are pictures, text or recordings" in said.err

@@ -1,14 +1,20 @@
 """What the command line makes of runs that transcribe: training, evaluation by beams, alignments."""
 
 import json
+import shutil
+import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from dltk.assemble import build_data, load
+from dltk.cli import run
+from dltk.data.pack import pack
 from dltk.run.folder import RunFolder
-from tests.cli.conftest import Command
+from tests.cli.conftest import SIGNALS, Command
 
 SHORT = [
     "train.epochs=2",
@@ -19,19 +25,22 @@ SHORT = [
 ]
 
 
-@pytest.fixture
-def runs(dltk: Command, signals: None, tmp_path: Path) -> dict[str, Path]:
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A network that learns by CTC, and a transducer, each trained for some steps."""
+    place = tmp_path_factory.mktemp("transcripts") / "runs"
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     for recipe in ("blstm_tones", "transducer_tones"):
-        said = dltk("train", recipe, *SHORT, f"runs_dir={tmp_path / 'runs'}", "run=short")
-        assert said.code == 0, said.err
-    return {name: tmp_path / "runs" / f"{name}_tones" / "short" for name in ("blstm", "transducer")}
+        assert run(["train", recipe, *SHORT, f"runs_dir={place}", "run=short"]) == 0
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    return {name: place / f"{name}_tones" / "short" for name in ("blstm", "transducer")}
 
 
 def test_they_are_evaluated_by_beams_and_their_transcripts_kept(dltk: Command, runs: dict[str, Path]) -> None:
-    for run in runs.values():
+    for path in runs.values():
         for protocol in ("greedy", "beam=3"):
-            said = dltk("evaluate", run, "--protocol", protocol, "--json")
+            said = dltk("evaluate", path, "--protocol", protocol, "--json")
             assert said.code == 0, said.err
             assert said.json["protocol"] == protocol
             assert said.json["samples"] == 12
@@ -45,32 +54,94 @@ def test_they_are_evaluated_by_beams_and_their_transcripts_kept(dltk: Command, r
     assert "--protocol: beam names no way to transcribe. Write greedy, or beam with a width" in said.err
     said = dltk("predict", runs["blstm"], "some.wav")
     assert said.code == 2
-    assert "predict: transcribes the utterances of its data" in said.err
+    assert "predict: was trained on 'tones', which are no recordings" in said.err
 
 
 def test_when_labels_are_heard_is_drawn(dltk: Command, runs: dict[str, Path], tmp_path: Path) -> None:
-    to = tmp_path / "heard.svg"
-    said = dltk("draw", runs["blstm"], "alignment", "test/3", "--to", to, "--json")
-    assert said.code == 0, said.err
-    assert to.read_text().startswith("<?xml")
     folder = RunFolder.open(runs["blstm"])
     sample = build_data(folder.recipe).part("test")[3]
-    weights = torch.tensor(said.json["weights"])
-    assert weights.shape == (len(sample["target"]), sample["length"])
-    assert said.json["labels"] == ["ABCDEFGH"[label - 1] for label in sample["target"]]
-    assert float(weights.sum(0).max()) <= 1 + 1e-4
-    # Each label is heard for one frame at least, and in the order of the transcript.
-    assert (weights.sum(1) > 1 - 1e-4).all()
-    middles = (weights * torch.arange(sample["length"])).sum(1) / weights.sum(1)
-    assert (middles.diff() > 0).all()
-    with torch.no_grad():
+    for kind, path in runs.items():
+        to = tmp_path / f"{kind}.svg"
+        said = dltk("draw", path, "alignment", "test/3", "--to", to, "--beam", 2, "--json")
+        assert said.code == 0, said.err
+        assert to.read_text().startswith("<?xml")
+        weights = torch.tensor(said.json["weights"])
+        assert weights.shape == (len(sample["target"]), sample["length"])
+        assert said.json["labels"] == ["ABCDEFGH"[label - 1] for label in sample["target"]]
+        # In the order of the transcript: of CTC each label is heard for one frame at least, each frame at one place; a
+        # transducer writes each label once.
+        middles = (weights * torch.arange(sample["length"])).sum(1) / weights.sum(1)
+        assert (middles.diff() > 0).all()
+        if kind == "blstm":
+            assert float(weights.sum(0).max()) <= 1 + 1e-4
+            assert (weights.sum(1) > 1 - 1e-4).all()
+        else:
+            torch.testing.assert_close(weights.sum(1), torch.ones(len(sample["target"])), atol=1e-4, rtol=0)
+        task = load(RunFolder.open(path))
+        task.width = 2  # type: ignore[assignment]
         frames = torch.from_numpy(sample["frames"])[None]
-        (labels,) = load(folder).transcribe(frames, torch.tensor([sample["length"]]))  # type: ignore[operator]
-    assert said.json["transcript"] == " ".join("ABCDEFGH"[label - 1] for label in labels)
-    for run, key, says in (
-        (runs["blstm"], "test/99", "there is no utterance 'test/99'"),
-        (runs["transducer"], "test/3", "BLSTMTransducer writes no labels by CTC"),
+        ((best,),) = task.transcribe(frames, torch.tensor([sample["length"]]))  # type: ignore[operator]
+        assert said.json["transcript"] == " ".join("ABCDEFGH"[label - 1] for label in best.labels)
+    said = dltk("draw", runs["blstm"], "alignment", "test/99")
+    assert said.code == 2
+    assert "there is no utterance 'test/99'" in said.err
+
+
+def wav(path: Path, samples: np.ndarray, rate: int = 8000) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate, subtype="PCM_16")
+    return path
+
+
+@pytest.mark.usefixtures("signals")
+def test_recordings_of_one_s_own_are_transcribed(dltk: Command, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    sounds = {f"{number:02d}": 0.1 * random.normal(size=3000 + 200 * number) for number in range(12)}
+    made = {name: wav(tmp_path / "made" / f"{name}.wav", sound).read_bytes() for name, sound in sounds.items()}
+    samples = ({"__key__": name, "wav": data, "txt": b"one two"} for name, data in made.items())
+    pack(samples, tmp_path / "data" / "set", name="set", kind="audio")
+    small = ["data.folder=set", "model.hidden_size=8", "train.epochs=1", "train.validate_every=null", "batch.global=4"]
+    place = [f"data_dir={tmp_path / 'data'}", f"runs_dir={tmp_path / 'runs'}", "run=first", "launch.threads=1"]
+    wide = "model.first_weights=1.0"  # so that the network writes something
+    said = dltk("train", "blstm_prompts", *small, wide, *place, "claim=null", "log.wandb=disabled")
+    assert said.code == 0, said.err
+    path = tmp_path / "runs" / "blstm_prompts" / "first"
+
+    # One speaker's recordings of the test, as files: what an evaluation writes of them.
+    kept = dltk("evaluate", path, "--protocol", "beam=3", "--json").json["predictions"]
+    rows = [json.loads(line) for line in Path(kept).read_text().splitlines()]
+    files = [wav(tmp_path / "mine" / f"{row['key']}.wav", sounds[row["key"]]) for row in rows]
+    shutil.rmtree(tmp_path / "data")  # the data need not be there
+    said = dltk("predict", path, *files, "--beam", 3, "--n-best", 2, "--json")
+    assert said.code == 0, said.err
+    assert [one["transcripts"][0]["text"] for one in said.json] == [row["hypothesis"] for row in rows]
+    assert any(row["hypothesis"] for row in rows)
+    for one in said.json:
+        assert [best["score"] for best in one["transcripts"]] == sorted(
+            (best["score"] for best in one["transcripts"]), reverse=True
+        )
+        assert one["prepared"][-1] == f"normalised over the {len(rows)} of its folder"
+    assert len(said.json[0]["transcripts"]) == 2
+
+    twice = np.repeat(np.stack([sounds["03"], np.zeros(3600)], 1), 2, axis=0)
+    other = wav(tmp_path / "other" / "stereo.flac", twice, 16_000)
+    said = dltk("predict", path, other)
+    assert said.code == 0, said.err
+    assert "stereo.flac: 0.5 s, mean of 2 channels, 16,000 Hz, resampled to 8,000, normalised over itself" in (
+        " ".join(said.out.split())
+    )
+    (tmp_path / "text.wav").write_text("no recording")
+    for arguments, told in (
+        ([], "FILES: are missing. Give recordings."),
+        ([other, "--n-best", 2], "--n-best: 2 of a beam of 1. Set --beam to at least 2."),
+        ([wav(tmp_path / "empty.wav", np.zeros(0))], "empty.wav: has no samples. Give a recording of speech"),
+        ([tmp_path / "text.wav"], "text.wav: is no recording ("),
+        ([tmp_path / "none.wav"], "none.wav: cannot be read (No such file or directory). Give a recording."),
+        ([tmp_path], "cannot be read (Is a directory). Give a recording."),
+        ([other, "--top", 3], "--top: is of classes of pictures, and this one's is transcription. Leave it out."),
+        ([other, "--score"], "--score: is of runs whose task is translation, and this one's is transcription."),
     ):
-        said = dltk("draw", run, "alignment", key)
-        assert said.code == 2
-        assert says in said.err
+        said = dltk("predict", path, *arguments)
+        assert said.code == 2, said
+        assert told in said.err
+        assert len(said.err.strip().splitlines()) == 1

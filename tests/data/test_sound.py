@@ -14,9 +14,9 @@ def tone(seconds: float = 0.5, rate: int = 8000, hertz: float = 440.0) -> np.nda
     return 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
 
 
-def recording(samples: np.ndarray, rate: int = 8000, kind: str = "WAV") -> bytes:
+def recording(samples: np.ndarray, rate: int = 8000, kind: str = "WAV", subtype: str = "PCM_16") -> bytes:
     file = io.BytesIO()
-    soundfile.write(file, samples, rate, format=kind, subtype="PCM_16")
+    soundfile.write(file, samples, rate, format=kind, subtype=subtype)
     return file.getvalue()
 
 
@@ -52,6 +52,7 @@ def test_what_the_other_rate_cannot_hold_is_gone() -> None:
         (b"RIFF and nothing more", "is no recording"),
         (recording(tone(), kind="AIFF"), "is AIFF, and WAV, FLAC, NIST are read"),
         (recording(tone(2.0)), "lasts 2 s, 1 are allowed"),
+        (recording(np.where(tone() > 0.4, np.nan, tone()), subtype="FLOAT"), r"\d+ of its samples are no numbers"),
     ],
 )
 def test_what_is_refused(data: bytes, says: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dltk.layers.alignments import ctc_alignment, ctc_needs, transducer_losses
+from dltk.layers.alignments import ctc_alignment, ctc_needs, transducer_alignment, transducer_losses
 from dltk.tasks.transcribing import collapsed
 
 T, K = 5, 2
@@ -74,6 +74,21 @@ def test_the_loss_of_a_transducer_is_that_of_all_ways_together():
     torch.testing.assert_close(found, torch.stack(wanted))
     own, other = (torch.autograd.grad(one.sum(), scores)[0] for one in (found, torch.stack(wanted)))
     torch.testing.assert_close(own, other)
+
+
+def test_an_alignment_of_a_transducer_is_the_share_of_the_ways_that_write_a_label_at_a_frame():
+    torch.manual_seed(0)
+    target, scores = torch.tensor([1, 2, 2]), torch.randn(4, 4, K + 1)
+    logs = torch.log_softmax(scores.double(), 2)
+    wanted = torch.zeros(4, 3).double()
+    for frames in itertools.combinations_with_replacement(range(4), 3):
+        log = sum(float(logs[t, sum(frame <= t for frame in frames), 0]) for t in range(4))
+        log += sum(float(logs[t, u, target[u]]) for u, t in enumerate(frames))
+        for u, t in enumerate(frames):
+            wanted[t, u] += math.exp(log)
+    found = transducer_alignment(scores, target)
+    torch.testing.assert_close(found, wanted / wanted.sum(0))
+    torch.testing.assert_close(found.sum(0), torch.ones(3).double())
 
 
 def test_long_utterances_keep_their_digits():

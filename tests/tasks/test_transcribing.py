@@ -31,7 +31,9 @@ def test_a_beam_that_keeps_all_finds_every_transcript_with_its_probability(seed)
 
 def test_the_likeliest_transcript_is_not_that_of_the_likeliest_path():
     logs = torch.tensor([[0.6, 0.4], [0.6, 0.4]]).log()  # the paths 1 1, 1 0 and 0 1 have 0.64 together
-    assert best_paths(logs[None], torch.tensor([2])) == [()]
+    ((labels, score),) = best_paths(logs[None], torch.tensor([2]))
+    assert labels == ()
+    assert score == pytest.approx(math.log(0.36))
     assert prefix_beam(logs, 2)[0].labels == (1,)
     assert prefix_beam(logs, 2)[0].score == pytest.approx(math.log(0.64))
 
@@ -63,8 +65,18 @@ def test_a_transducer_writes_the_same_alone_and_among_others(transducer):
     alone = [
         write_greedily(transducer, read[at : at + 1, :n], lengths[at : at + 1])[0] for at, n in enumerate([8, 3, 5])
     ]
-    assert together == alone
-    assert any(together)
+    assert [one.labels for one in together] == [one.labels for one in alone]
+    assert [one.score for one in together] == pytest.approx([one.score for one in alone])
+    assert any(one.labels for one in together)
+    for at, (length, (labels, score)) in enumerate(zip(lengths.tolist(), together, strict=True)):
+        logs = torch.log_softmax(transducer(frames[at : at + 1], lengths[at : at + 1], torch.tensor([[*labels, 0]])), 3)
+        written, total = 0, 0.0
+        for step in range(length):
+            while written < len(labels) and int(logs[0, step, written].argmax()) == labels[written]:
+                total += float(logs[0, step, written, labels[written]])
+                written += 1
+            total += float(logs[0, step, written, 0])
+        assert score == pytest.approx(total)
     narrow = transducer_beam(transducer, read[0], 4)
     wide = transducer_beam(transducer, read[0], 50)
     assert narrow[0].score <= wide[0].score + 1e-9

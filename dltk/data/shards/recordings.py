@@ -5,7 +5,7 @@ one speaker's. Frames are normalised by the mean and the standard deviation of e
 are kept in the set's folder `vocabularies`, beside the numbers of frames, by which batches are cut.
 """
 
-# Shapes: n recordings, t frames, x numbers of a frame, u labels, p speakers, s frames that are read together.
+# Shapes: n recordings, t frames, x numbers of a frame, u labels, p speakers.
 
 import functools
 import hashlib
@@ -14,10 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from dltk.data.filterbank import Filterbank
+from dltk.data.front_end import FrontEnd, moments, sums_of
 from dltk.data.kept import FOLDER, keep
 from dltk.data.labels import FOLDED, NAMES, Kind, labels
 from dltk.data.plan import Numbers
@@ -71,8 +70,6 @@ class Recordings:
         max_seconds: float = MAX_SECONDS,
         allow_pipe: bool = False,
     ) -> None:
-        if together < 1:
-            raise DataError("", "data.together", f"{together} frames", "Set at least 1.")
         self._opened = OpenedShards(
             folder, split, data_dir, cache=cache, cache_gb=cache_gb, lanes=lanes, window=shuffle, allow_pipe=allow_pipe
         )
@@ -80,21 +77,29 @@ class Recordings:
         self.shard_sizes: Numbers = self.index.counts
         self.index_hash, self.keys, self.lanes, self.window = self.index.hash, self.index.keys, lanes, shuffle
         self.fetches = self._opened.cached
-        self.kind, self.rate, self.together, self.max_seconds = labels, rate, together, max_seconds
+        self.kind = labels
         self.classes, self.spells = NAMES[labels], labels == "letters"
         self.folded: Mapping[str, str] = FOLDED if labels == "phones" else {}
-        self.filterbank = Filterbank(rate, bands=bands, window=window, step=step)
+        self.front_end = FrontEnd(
+            rate=rate, bands=bands, window=window, step=step, together=together, max_seconds=max_seconds
+        )
         settings = json.dumps([labels, rate, bands, window, step, together, max_seconds]).encode()
         self._settings = hashlib.sha256(settings).hexdigest()[:16]
+
+    @staticmethod
+    def front_end_of(settings: Mapping[str, Any]) -> FrontEnd:
+        """What stands between recordings and the network, of a set with these settings that need not be there."""
+        names = ("rate", "bands", "window", "step", "together", "max_seconds")
+        return FrontEnd(**{name: settings[name] for name in names})
 
     def __len__(self) -> int:
         return self.index.total
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         """One utterance: `frames` float32 (t, x), `length`, and `target` int64 (u,), labels from 1."""
-        samples, target = self._heard(number)
+        frames, target = self._heard(number)
         mean, deviation = self._speakers[_speaker(self.keys[number])]  # each (x,)
-        return utterance(_joined((samples - mean) / deviation, self.together), target)
+        return utterance(self.front_end.read(frames, mean, deviation), target)
 
     @property
     def lengths(self) -> NDArray[np.int32]:
@@ -113,16 +118,16 @@ class Recordings:
             what = f"has no {'txt' if sound is not None else 'wav, flac or sph'}, only {', '.join(fields) or 'nothing'}"
             raise DataError(key, "", what, "Pack recordings: `dltk data pack audio`.")
         try:
-            samples = decode(sound, self.rate, self.max_seconds)
+            samples = decode(sound, self.front_end.rate, self.front_end.max_seconds)
             target = labels(str(decoded("txt", fields["txt"])), self.kind)
         except DataError as error:
             raise DataError(key, error.key, error.what, error.remedy) from None
-        return self.filterbank(torch.from_numpy(samples)).numpy(), target
+        return self.front_end.heard(samples), target
 
     @functools.cached_property
     def _speakers(self) -> dict[str, tuple[Frames, Frames]]:
-        _, names, moments = self._facts
-        return {name: (mean, deviation) for name, (mean, deviation) in zip(names, moments, strict=True)}
+        _, names, found = self._facts
+        return {name: (mean, deviation) for name, (mean, deviation) in zip(names, found, strict=True)}
 
     @functools.cached_property
     def _facts(self) -> tuple[NDArray[np.int32], list[str], Frames]:
@@ -134,35 +139,20 @@ class Recordings:
         lengths = np.ones((len(self), 2), dtype=np.int32)  # of a damaged one: it will be counted when it is read
         sums: dict[str, NDArray[np.float64]] = {}
         for number in range(len(self)):
-            found = sums.setdefault(_speaker(self.keys[number]), np.zeros((3, self.filterbank.size)))
+            found = sums.setdefault(_speaker(self.keys[number]), np.zeros((3, self.front_end.filterbank.size)))
             try:
                 frames, target = self._heard(number)
             except SourceError:
                 raise
             except DataError:
                 continue
-            lengths[number] = len(target), -(-len(frames) // self.together)
-            exact = frames.astype(np.float64)
-            found += np.stack([exact.sum(0), (exact**2).sum(0), np.full(exact.shape[1], len(exact))])
-        moments = np.stack([_moments(one) for one in sums.values()]).astype(np.float32)
-        about: dict[str, Any] = {"lengths": lengths, "speakers": np.array(list(sums)), "moments": moments}
+            lengths[number] = len(target), self.front_end.count(frames)
+            found += sums_of(frames)
+        each = np.stack([moments(one) for one in sums.values()])
+        about: dict[str, Any] = {"lengths": lengths, "speakers": np.array(list(sums)), "moments": each}
         keep(path, lambda file: np.savez(file, allow_pickle=False, **about))
-        return lengths, list(sums), moments
+        return lengths, list(sums), each
 
 
 def _speaker(key: str) -> str:
     return key.rpartition("/")[0]
-
-
-def _moments(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums of numbers, of their squares, and of ones (3, x) to means and standard deviations (2, x)."""
-    total, squares, count = sums[0], sums[1], np.maximum(sums[2], 1)
-    mean = total / count
-    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    return np.stack([mean, np.where(deviation > 0, deviation, 1)])
-
-
-def _joined(frames: Frames, together: int) -> Frames:
-    """Frames (t, x), so many of them as one (ceil(t / s), s x); the last is repeated where they do not go up."""
-    missing = -len(frames) % together
-    return np.pad(frames, ((0, missing), (0, 0)), mode="edge").reshape(-1, together * frames.shape[1])

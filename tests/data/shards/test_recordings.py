@@ -9,8 +9,9 @@ import soundfile
 import torch
 
 from dltk.data.datamodule import DataModule
+from dltk.data.front_end import joined
 from dltk.data.pack import pack
-from dltk.data.shards.recordings import Recordings, _joined
+from dltk.data.shards.recordings import Recordings
 from dltk.errors import DataError
 
 WORDS = ("zero", "one two", "three", "four five six")
@@ -76,8 +77,8 @@ def test_lengths_are_the_samples_own_and_are_kept(place: Path) -> None:
 
 def test_frames_are_joined_in_their_order() -> None:
     frames = np.arange(10, dtype=np.float32).reshape(5, 2)
-    assert _joined(frames, 2).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 8, 9]]
-    assert np.array_equal(_joined(frames, 1), frames)
+    assert joined(frames, 2).tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 8, 9]]
+    assert np.array_equal(joined(frames, 1), frames)
 
 
 def test_a_batch_is_padded_behind(place: Path) -> None:
