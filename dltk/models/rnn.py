@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from dltk.layers import unrolled
 
 FUNCTIONS = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda a: a}
+LINKS = 15  # recurrent weights of a unit, where they are few
 SLOPES = {"tanh": lambda s: 1 - s.square(), "relu": torch.sign, "identity": torch.ones_like}  # f' where f is s
 
 
@@ -34,6 +35,8 @@ class RNN(nn.Module):
         feedback: let them see the output before as well.
         truncate: steps after which the gradient is cut; null: it flows through all.
         first_weights: all are drawn from U(-w, w), w this number; null: 1 / sqrt(n).
+        spectral_radius: of W at first, of which each unit has then no more than 15 weights, from N(0, 1) and scaled so
+            (Pascanu, Mikolov, Bengio 2013, section 4.1: 0.95); null: W is drawn as the others.
 
     Raises:
         ValueError: a setting is impossible.
@@ -49,9 +52,13 @@ class RNN(nn.Module):
         feedback: bool = False,
         truncate: int | None = None,
         first_weights: float | None = None,
+        spectral_radius: float | None = None,
     ) -> None:
         super().__init__()
         unrolled.require_settings(input_size, output_size, hidden_size, truncate, first_weights)
+        if spectral_radius is not None and spectral_radius <= 0:
+            raise ValueError(f"spectral_radius is {spectral_radius}, a largest absolute value. Set a number above 0")
+        self.spectral_radius = spectral_radius
         self.activation, self.feedback, self.truncate = activation, feedback, truncate
         self.hidden_size, self.input_size = hidden_size, input_size
         self.first_weights = hidden_size**-0.5 if first_weights is None else first_weights
@@ -64,8 +71,14 @@ class RNN(nn.Module):
             self.initialise(name, parameter, None)
 
     def initialise(self, name: str, parameter: nn.Parameter, generator: torch.Generator | None) -> None:
-        """Weights and biases from one interval."""
-        nn.init.uniform_(parameter, -self.first_weights, self.first_weights, generator=generator)
+        """Weights and biases from one interval, or W of few weights and a spectral radius."""
+        if name != "recurrent.weight" or self.spectral_radius is None:
+            nn.init.uniform_(parameter, -self.first_weights, self.first_weights, generator=generator)
+            return
+        with torch.no_grad():
+            ranks = torch.empty_like(parameter).uniform_(generator=generator).argsort(1).argsort(1)  # of each unit's
+            parameter.normal_(generator=generator).mul_(ranks < LINKS)
+            parameter.mul_(self.spectral_radius / torch.linalg.eigvals(parameter).abs().max())
 
     def forward(self, inputs: Tensor, at: Tensor | None = None) -> Tensor:
         """Inputs (b, t, x), and the steps (b, k) answered at, by default all, to outputs (b, k, y)."""

@@ -49,6 +49,16 @@ def test_counts_are_the_papers():
     assert count(LSTM1997()) == 93
 
 
+def test_few_recurrent_weights_have_the_spectral_radius_asked_for():
+    net = RNN(input_size=3, output_size=2, hidden_size=40, first_weights=0.02, spectral_radius=0.95)
+    matrix = net.recurrent.weight.detach()
+    assert ((matrix != 0).sum(1) == 15).all()
+    assert float(torch.linalg.eigvals(matrix).abs().max()) == pytest.approx(0.95, rel=1e-5)
+    assert float(net.inputs.weight.abs().max()) <= 0.02
+    with pytest.raises(ValueError, match=r"spectral_radius is 0\.0, a largest absolute value"):
+        RNN(**SIZES, spectral_radius=0.0)
+
+
 def test_gradients_are_finite_differences(net):
     """Back-propagation through time, of the loss of all steps, by every weight."""
     inputs = sequences()
