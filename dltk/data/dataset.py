@@ -3,13 +3,14 @@
 import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, overload, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dltk.data.keys import Keys
 from dltk.data.splits import ENOUGH, SPLITS
 from dltk.errors import DataError, SourceError
 
@@ -36,7 +37,7 @@ class Dataset(Protocol):
         """One sample: what the task needs, such as `image` uint8 (c, h, w) and `target` int."""
 
 
-class NumberedKeys(Sequence[str]):
+class NumberedKeys(Keys):
     """The keys of a data set that names none: its split and the sample's number."""
 
     def __init__(self, split: str, count: int) -> None:
@@ -45,14 +46,9 @@ class NumberedKeys(Sequence[str]):
     def __len__(self) -> int:
         return self._count
 
-    @overload
-    def __getitem__(self, number: int) -> str: ...
-    @overload
-    def __getitem__(self, number: slice) -> list[str]: ...
-    def __getitem__(self, number: int | slice) -> str | list[str]:
-        if isinstance(number, slice):
-            return [f"{self._split}/{i}" for i in range(self._count)[number]]
-        return f"{self._split}/{range(self._count)[number]}"
+    def key(self, at: int) -> str:
+        """The split and the number."""
+        return f"{self._split}/{at}"
 
 
 class ArrayDataset:

@@ -13,7 +13,7 @@ from torch import Tensor
 from dltk.data.decode import MAX_PIXELS, decode, upright
 from dltk.data.pictures import NOTHING, Pictures
 from dltk.data.splits import ENOUGH, SPLITS, split
-from dltk.data.views import CentreCrop, Frame
+from dltk.data.views import CentreCrop, Frame, require_sides
 from dltk.errors import DataError
 
 # Shapes: n pictures, c channels, s rows and columns of an image.
@@ -51,11 +51,8 @@ class Images(Pictures):
         max_pixels: int = MAX_PIXELS,
         resize: int | None = None,
     ) -> None:
-        if image_size < 1:
-            raise DataError("", "data.image_size", f"{image_size} is no size", "Set at least 1.")
         resize = image_size if resize is None else resize
-        if resize < image_size:
-            raise DataError("", "data.resize", f"{resize} is less than image_size {image_size}", "Set at least that.")
+        require_sides(image_size, resize)
         if data_dir is None:
             raise DataError("", "data_dir", "is not set", "Set data_dir=FOLDER or DLTK_DATA.")
         self.frame = Frame(image_size, resize, channels, max_pixels, background)

@@ -21,6 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from dltk.data.dataset import readable
+from dltk.data.gathering import gathered
 from dltk.data.hashing import Words, hash_keys, mix, uniforms
 from dltk.data.plan import Numbers, Plan, share
 from dltk.data.token_plan import TokenPlan
@@ -105,10 +106,8 @@ class Damage:
     def agree(self, world: int = 1) -> None:
         """Count what the other processes met. With several all must call it."""
         if world > 1:
-            every: list[dict[tuple[str, str], str]] = [{}] * world
-            dist.all_gather_object(every, self.reasons)
             # All begin with what was known at the last meeting, so that the order of those stays.
-            self.reasons = {sample: reason for one in every for sample, reason in one.items()}
+            self.reasons = {sample: reason for one in gathered(self.reasons, world) for sample, reason in one.items()}
 
     def lines(self, start: int = 0) -> list[str]:
         """One for each, but for so many that were met first."""

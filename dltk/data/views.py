@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dltk.data.decode import MAX_PIXELS, Pixels, decode, shape
+from dltk.errors import DataError
 
 # Shapes: b samples, c channels, h rows and w columns of a picture, s rows and columns of what the network reads.
 
@@ -40,6 +41,18 @@ class Frame(NamedTuple):
     channels: int = 3
     max_pixels: int = MAX_PIXELS
     background: str = "white"  # what shines through transparent pixels
+
+
+def require_sides(image_size: int, resize: int) -> None:
+    """See that a square of one side can be cut from a picture whose shorter side is the other.
+
+    Raises:
+        DataError: it cannot.
+    """
+    if image_size < 1:
+        raise DataError("", "data.image_size", f"{image_size} is no size", "Set at least 1.")
+    if resize < image_size:
+        raise DataError("", "data.resize", f"{resize} is less than image_size {image_size}", "Set at least that.")
 
 
 class Box(NamedTuple):

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
+from dltk.data.gathering import gathered
 from dltk.tasks.task import Batch, Task
 
 
@@ -76,8 +76,4 @@ class AtOnce(Task):
 
     def _everybody_s(self) -> list[tuple[Tensor, ...]]:
         """What all processes gathered."""
-        if self.trainer.world_size == 1:
-            return self._gathered
-        everybody: list[Any] = [None] * self.trainer.world_size
-        dist.all_gather_object(everybody, self._gathered)
-        return [part for theirs in everybody for part in theirs]
+        return [part for theirs in gathered(self._gathered, self.trainer.world_size) for part in theirs]

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
+from dltk.data.gathering import gathered
 from dltk.data.loader import BatchInfo
 from dltk.errors import DataError
 from dltk.layers import tokens
@@ -104,9 +104,7 @@ class Language(Lexical):
             return
         whole, world = self.carried.clone(), self.trainer.world_size
         if world > 1:  # lane k is read by the process k % world, in each pass
-            everybody: list[Any] = [None] * world
-            dist.all_gather_object(everybody, self.carried.cpu())
-            for rank, theirs in enumerate(everybody):
+            for rank, theirs in enumerate(gathered(self.carried.cpu(), world)):
                 whole[rank::world] = theirs[rank::world].to(whole.device)
         checkpoint["lanes"] = whole.cpu()
         checkpoint["text"] = self._text()

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.functional.text import edit_distance
 
+from dltk.data.gathering import gathered
 from dltk.data.loader import BatchInfo
 from dltk.errors import DataError, LaunchError
 from dltk.layers.alignments import BLANK, ctc_needs, transducer_losses
@@ -193,10 +193,7 @@ class Transcription(Reading):
 
     def _read_corpus(self) -> dict[str, float]:
         """How many transcripts are right, in per cent, of all processes' utterances."""
-        parts: list[Any] = [self._mine]
-        if self.trainer.world_size > 1:
-            parts = [None] * self.trainer.world_size
-            dist.all_gather_object(parts, self._mine)
+        parts = gathered(self._mine, self.trainer.world_size)
         self.transcribed = sorted((one for part in parts for one in part), key=lambda one: one.key)
         self._mine = []
         if not self.transcribed:

@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch.distributed as dist
 from torch import nn
 
 from dltk.bleu import scorer
+from dltk.data.gathering import gathered
 from dltk.data.loader import BatchInfo
 from dltk.errors import LaunchError
 from dltk.tasks.decoding import Decoding
@@ -108,10 +108,7 @@ class Writing(Reading):
         return measures
 
     def _read_corpus(self) -> dict[str, float]:
-        parts: list[Any] = [self._mine]
-        if self.trainer.world_size > 1:
-            parts = [None] * self.trainer.world_size
-            dist.all_gather_object(parts, self._mine)
+        parts = gathered(self._mine, self.trainer.world_size)
         self.written = sorted((one for part in parts for one in part), key=lambda one: one.key)
         self._mine = []
         return self.read_written() if self.written else {}

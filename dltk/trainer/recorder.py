@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from lightning import Callback, Trainer
 from torch import Tensor
 
+from dltk.data.gathering import gathered
 from dltk.data.loader import Damage, Digest
 from dltk.run.folder import RunFolder
 from dltk.run.host import resident_memory
@@ -127,10 +127,7 @@ class Recorder(Callback):
         Raises:
             NotFiniteError: with the step and the keys of its batch.
         """
-        found: list[Any] = [self._find_bad(task, weights)]
-        if trainer.world_size > 1:
-            mine, found = found[0], [None] * trainer.world_size
-            dist.all_gather_object(found, mine)
+        found = gathered(self._find_bad(task, weights), trainer.world_size)
         bad = [one for one in found if one is not None]
         if not bad:
             return

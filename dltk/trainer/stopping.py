@@ -8,9 +8,9 @@ import signal
 import time
 from typing import Any
 
-import torch.distributed as dist
 from lightning import Callback, Trainer
 
+from dltk.data.gathering import gathered
 from dltk.errors import ExitCode
 from dltk.run.folder import RunFolder
 from dltk.tasks.consensus import Consensus
@@ -87,11 +87,7 @@ class Stopping(Callback):
 
     def leave(self, trainer: Trainer) -> None:
         """Raise `Stopped` on every process, with the gravest of their reasons."""
-        reasons = [self.reason()]
-        if trainer.world_size > 1:
-            everybody: list[Any] = [None] * trainer.world_size
-            dist.all_gather_object(everybody, (reasons[0][0], int(reasons[0][1])))
-            reasons = [(text, ExitCode(code)) for text, code in everybody]
+        reasons = gathered(self.reason(), trainer.world_size)
         text, code = max(reasons, key=lambda reason: reason[1])
         raise Stopped(text, code)
 

@@ -12,6 +12,7 @@ from dltk.models.seq2seq import Seq2Seq
 from dltk.models.show_and_tell import ShowAndTell
 from dltk.models.show_attend_tell import ShowAttendTell
 from dltk.models.vgg import VGG19
+from tests.models import kept
 
 SMALL = {
     **{"vocab_size": 9, "encoder": "vgg11", "image": [3, 32, 32], "narrow": 32, "poolings": 2},
@@ -48,22 +49,11 @@ def test_every_network_of_the_catalogue_is_here():
 def test_every_parameter_gets_a_gradient(maker):
     model = maker()
     loss(model).backward()
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            assert parameter.grad is not None, name
-            assert parameter.grad.isfinite().all(), name
-            assert parameter.grad.any(), name
+    kept.assert_every_weight_has_a_gradient(model)
 
 
 def test_steps_lower_the_loss(maker):
-    model = maker().eval()
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
-    before = float(loss(model).detach())
-    for _ in range(3):
-        optimizer.zero_grad()
-        loss(model).backward()
-        optimizer.step()
-    assert float(loss(model).detach()) < before
+    kept.assert_steps_lower(loss, maker(), lr=1e-3)
 
 
 def test_padding_enters_neither_loss_nor_gradient(maker):
@@ -97,26 +87,11 @@ def test_step_by_step_gives_what_one_pass_gives(maker):
 
 
 def test_state_round_trips(maker, tmp_path):
-    model, other = maker().eval(), maker().eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0, 0.3)
-    torch.save(model.state_dict(), tmp_path / "state.pt")
-    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    assert torch.equal(loss(model), loss(other))
+    kept.assert_state_round_trips(maker, loss, tmp_path / "state.pt", spread=0.3)
 
 
 def test_first_weights_depend_on_seed_and_name_only(maker):
-    def drawn(model, names):
-        parameters = dict(model.named_parameters())
-        for name in names:
-            model.initialise(name, parameters[name], torch.Generator().manual_seed(sum(name.encode())))
-        return {name: parameter.detach().clone() for name, parameter in parameters.items()}
-
-    names = [name for name, _ in maker().named_parameters()]
-    torch.manual_seed(7)
-    forwards, backwards = drawn(maker(), names), drawn(maker(), names[::-1])
-    assert all(torch.equal(forwards[name], backwards[name]) for name in names)
+    kept.assert_first_weights_depend_on_seed_and_name_only(maker)
 
 
 def test_runs_on_the_meta_device(maker):

@@ -22,6 +22,7 @@ from dltk.models.simard import SimardNet
 from dltk.models.tdnn import TimeDelayNet
 from dltk.models.vgg import VGG11, VGG11LRN, VGG13, VGG16, VGG16C, VGG19
 from dltk.recipe.schema import resolve
+from tests.models import kept
 
 ALEXNET = {"num_classes": 4, "image": [3, 35, 35], "kernel": 5, "stride": 1, "maps": [8, 16, 12, 12, 8]}
 DEEPFACE = {"num_classes": 4, "image": [3, 22, 22], "kernels": [3, 3, 3, 3, 1], "narrow": 2}
@@ -107,23 +108,12 @@ def test_every_parameter_gets_a_gradient(maker):
     model = maker()
     # Classes of unequal size: with equal ones the gradient of a zero bias is zero.
     loss(model, images(model), torch.tensor([0, 1, 2, 3, 0, 0, 0, 1])).backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert parameter.grad.any(), name
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    kept.assert_every_weight_has_a_gradient(model)
 
 
 def test_steps_lower_the_loss(maker):
-    model = maker().train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    x, targets = images(model), torch.arange(8) % 4
-    model.eval()
-    before = F.cross_entropy(model(x), targets)
-    for _ in range(3):
-        optimizer.zero_grad()
-        loss(model, x, targets).backward()
-        optimizer.step()
-    assert F.cross_entropy(model(x), targets) < before
+    kept.assert_steps_lower(lambda model: loss(model, images(model), torch.arange(8) % 4), maker(), lr=1e-3)
 
 
 def test_a_batch_of_one_gives_what_it_gives_among_others(maker):
@@ -136,34 +126,15 @@ def test_a_batch_of_one_gives_what_it_gives_among_others(maker):
 
 
 def test_state_round_trips(maker, tmp_path):
-    model, other = maker().eval(), maker().eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_()
-    torch.save(model.state_dict(), tmp_path / "state.pt")
-    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    assert torch.equal(model(images(model)), other(images(model)))
+    kept.assert_state_round_trips(maker, lambda model: model(images(model)), tmp_path / "state.pt")
 
 
 def test_first_weights_depend_on_seed_and_name_only(maker):
-    def drawn(model, names):
-        parameters = dict(model.named_parameters())
-        for name in names:
-            model.initialise(name, parameters[name], torch.Generator().manual_seed(sum(name.encode())))
-        return {name: parameter.detach().clone() for name, parameter in parameters.items()}
-
-    names = [name for name, _ in maker().named_parameters()]
-    torch.manual_seed(7)
-    forwards = drawn(maker(), names)
-    backwards = drawn(maker(), names[::-1])
-    assert all(torch.equal(forwards[name], backwards[name]) for name in names)
+    kept.assert_first_weights_depend_on_seed_and_name_only(maker)
 
 
 def test_construction_initialises_every_parameter(maker, monkeypatch):
-    seen = []
-    monkeypatch.setattr(type(maker()), "initialise", lambda self, name, parameter, generator: seen.append(name))
-    model = maker()
-    assert seen == [name for name, _ in model.named_parameters()]
+    kept.assert_construction_initialises_every_parameter(maker, monkeypatch)
 
 
 def test_runs_on_the_meta_device(maker):

@@ -13,6 +13,7 @@ from dltk.models.large_vocab import LargeVocabulary
 from dltk.models.rnnencdec import RNNEncoderDecoder
 from dltk.models.rnnsearch import RNNsearch
 from dltk.models.seq2seq import Seq2Seq
+from tests.models import kept
 
 VOCABULARIES = {"source_vocab_size": 11, "target_vocab_size": 9}
 SEARCH = {"embedding_size": 6, "hidden_size": 8, "alignment_size": 5, "maxout_size": 4}
@@ -57,22 +58,11 @@ def test_every_network_of_the_catalogue_is_here():
 def test_every_parameter_gets_a_gradient(maker):
     model = maker()
     loss(model).backward()
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            assert parameter.grad is not None, name
-            assert parameter.grad.isfinite().all(), name
-            assert parameter.grad.any(), name
+    kept.assert_every_weight_has_a_gradient(model)
 
 
 def test_steps_lower_the_loss(maker):
-    model = maker().eval()
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-2)
-    before = float(loss(model).detach())
-    for _ in range(3):
-        optimizer.zero_grad()
-        loss(model).backward()
-        optimizer.step()
-    assert float(loss(model).detach()) < before
+    kept.assert_steps_lower(loss, maker(), lr=1e-2)
 
 
 def test_padding_enters_neither_loss_nor_gradient(maker):
@@ -126,34 +116,15 @@ def test_a_sample_without_tokens_is_borne(maker):
 
 
 def test_state_round_trips(maker, tmp_path):
-    model, other = maker().eval(), maker().eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_()
-    torch.save(model.state_dict(), tmp_path / "state.pt")
-    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    assert torch.equal(loss(model), loss(other))
+    kept.assert_state_round_trips(maker, loss, tmp_path / "state.pt")
 
 
 def test_first_weights_depend_on_seed_and_name_only(maker):
-    def drawn(model, names):
-        parameters = dict(model.named_parameters())
-        for name in names:
-            model.initialise(name, parameters[name], torch.Generator().manual_seed(sum(name.encode())))
-        return {name: parameter.detach().clone() for name, parameter in parameters.items()}
-
-    names = [name for name, _ in maker().named_parameters()]
-    torch.manual_seed(7)
-    forwards = drawn(maker(), names)
-    backwards = drawn(maker(), names[::-1])
-    assert all(torch.equal(forwards[name], backwards[name]) for name in names)
+    kept.assert_first_weights_depend_on_seed_and_name_only(maker)
 
 
 def test_construction_initialises_every_parameter(maker, monkeypatch):
-    seen = []
-    monkeypatch.setattr(type(maker()), "initialise", lambda self, name, parameter, generator: seen.append(name))
-    model = maker()
-    assert seen == [name for name, _ in model.named_parameters()]
+    kept.assert_construction_initialises_every_parameter(maker, monkeypatch)
 
 
 @pytest.mark.parametrize(

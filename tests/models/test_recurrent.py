@@ -10,6 +10,7 @@ from dltk.models.hrnn import HRNN
 from dltk.models.lstm import LSTM
 from dltk.models.lstm1997 import LSTM1997
 from dltk.models.rnn import RNN
+from tests.models import kept
 
 SIZES = {"input_size": 3, "output_size": 2, "hidden_size": 5}
 MAKERS = {
@@ -104,15 +105,7 @@ def test_a_sequence_alone_gives_what_it_gives_among_others_and_ends_where_it_is_
 
 
 def test_first_weights_depend_on_seed_and_name_only(net):
-    def drawn(names):
-        parameters = dict(net.named_parameters())
-        for name in names:
-            net.initialise(name, parameters[name], torch.Generator().manual_seed(sum(name.encode())))
-        return {name: parameter.detach().clone() for name, parameter in parameters.items()}
-
-    names = [name for name, _ in net.named_parameters()]
-    forwards, backwards = drawn(names), drawn(names[::-1])
-    assert all(torch.equal(forwards[name], backwards[name]) for name in names)
+    kept.assert_first_weights_depend_on_seed_and_name_only(lambda: net)
 
 
 def test_sequences_of_another_width_are_refused(net):

@@ -8,7 +8,7 @@ kept in the set's folder `vocabularies`.
 
 import json
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dltk.bleu import plain_words
 from dltk.data.decode import MAX_PIXELS
 from dltk.data.kept import FOLDER, keep, kept_vocabulary
+from dltk.data.keys import Keys
 from dltk.data.loader import collate
 from dltk.data.pictures import NOTHING, Pictures
 from dltk.data.plan import Numbers
@@ -23,7 +24,7 @@ from dltk.data.sentences import Lengths, require_size
 from dltk.data.shards.dataset import encoded_picture
 from dltk.data.shards.fields import decoded
 from dltk.data.shards.opened import OpenedShards
-from dltk.data.views import Frame, View
+from dltk.data.views import Frame, View, require_sides
 from dltk.data.vocabulary import learn
 from dltk.errors import DataError, SourceError
 from dltk.layers.tokens import EOS
@@ -65,11 +66,8 @@ class CaptionedPictures(Pictures):
         window: int = 4096,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        if image_size < 1:
-            raise DataError("", "data.image_size", f"{image_size} is no size", "Set at least 1.")
         resize = round(image_size * 256 / 224) if resize is None else resize
-        if resize < image_size:
-            raise DataError("", "data.resize", f"{resize} is less than image_size {image_size}", "Set at least that.")
+        require_sides(image_size, resize)
         require_size("vocab_size", vocab_size)
         self.lanes, self.window = lanes, window
         self.frame = Frame(image_size, resize, 3, max_pixels)
@@ -148,7 +146,7 @@ class CaptionedPictures(Pictures):
         return captions[number - int(self._first[picture])] if captions else ""
 
 
-class _Keys(Sequence[str]):
+class _Keys(Keys):
     """Keys of captions: their picture's, and their number among its captions."""
 
     def __init__(self, keys: Sequence[str], picture: Numbers, first: Numbers) -> None:
@@ -157,14 +155,8 @@ class _Keys(Sequence[str]):
     def __len__(self) -> int:
         return len(self._picture)
 
-    @overload
-    def __getitem__(self, number: int) -> str: ...
-    @overload
-    def __getitem__(self, number: slice) -> list[str]: ...
-    def __getitem__(self, number: int | slice) -> str | list[str]:
-        if isinstance(number, slice):
-            return [self[at] for at in range(len(self))[number]]
-        at = range(len(self))[number]
+    def key(self, at: int) -> str:
+        """The key of a caption."""
         picture = int(self._picture[at])
         return f"{self._keys[picture]}#{at - int(self._first[picture])}"
 

@@ -8,7 +8,7 @@ from dltk.data.pictures import Pictures
 from dltk.data.plan import Numbers
 from dltk.data.shards.fields import PICTURES, label
 from dltk.data.shards.opened import OpenedShards
-from dltk.data.views import Frame
+from dltk.data.views import Frame, require_sides
 from dltk.errors import DataError
 
 
@@ -49,11 +49,8 @@ class Shards(Pictures):
         max_pixels: int = MAX_PIXELS,
         allow_pipe: bool = False,
     ) -> None:
-        if image_size < 1:
-            raise DataError("", "data.image_size", f"{image_size} is no size", "Set at least 1.")
         resize = round(image_size * 256 / 224) if resize is None else resize
-        if resize < image_size:
-            raise DataError("", "data.resize", f"{resize} is less than image_size {image_size}", "Set at least that.")
+        require_sides(image_size, resize)
         self._opened = OpenedShards(
             folder, split, data_dir, cache=cache, cache_gb=cache_gb, lanes=lanes, window=window, allow_pipe=allow_pipe
         )

@@ -18,11 +18,12 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, overload
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dltk.data.keys import Keys
 from dltk.data.plan import Numbers
 from dltk.data.shards.source import is_local
 from dltk.errors import DataError
@@ -35,7 +36,7 @@ SHARD = np.dtype([("count", "<u4"), ("bytes", "<u8"), ("sha256", "V32"), ("mtime
 COLUMNS = {"offsets": "<u8", "sizes": "<u4", "key_ends": "<u8", "targets": "<i4"}
 
 
-class Keys(Sequence[str]):
+class KeptKeys(Keys):
     """The keys of all samples, read when they are asked for."""
 
     def __init__(self, blob: NDArray[np.uint8], ends: NDArray[np.uint64]) -> None:
@@ -44,19 +45,17 @@ class Keys(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends)
 
-    @overload
-    def __getitem__(self, number: int) -> str: ...
-    @overload
-    def __getitem__(self, number: slice) -> list[str]: ...
-    def __getitem__(self, number: int | slice) -> str | list[str]:
-        if isinstance(number, slice):
-            return [self[i] for i in range(len(self))[number]]
-        at = range(len(self))[number]
+    def key(self, at: int) -> str:
+        """The key of a sample.
+
+        Raises:
+            DataError: its bytes are no text.
+        """
         start = int(self._ends[at - 1]) if at else 0
         try:
             return self._blob[start : int(self._ends[at])].tobytes().decode()
         except UnicodeDecodeError:
-            raise DataError("", "keys.bin", f"the key of sample {number:,} is no text", REMEDY) from None
+            raise DataError("", "keys.bin", f"the key of sample {at:,} is no text", REMEDY) from None
 
 
 class Index:
@@ -85,7 +84,7 @@ class Index:
         self.offsets = self._map("offsets", COLUMNS["offsets"], self.total)
         self.sizes = self._map("sizes", COLUMNS["sizes"], self.total)
         key_ends = self._map("key_ends", COLUMNS["key_ends"], self.total)
-        self.keys = Keys(self._text(int(key_ends[-1]) if self.total else 0), key_ends)
+        self.keys = KeptKeys(self._text(int(key_ends[-1]) if self.total else 0), key_ends)
         has_targets = (self.folder / "targets.npy").exists()
         self.targets: NDArray[np.int32] | None = (
             self._map("targets", COLUMNS["targets"], self.total) if has_targets else None

@@ -6,11 +6,12 @@ beside the numbers of tokens of its pairs, by which batches are cut.
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import numpy as np
 
 from dltk.data.kept import FOLDER, keep, kept_vocabulary
+from dltk.data.keys import Keys
 from dltk.data.plan import Numbers
 from dltk.data.sentences import Lengths, Vocabularies, require_size, sample
 from dltk.data.shards.fields import decoded
@@ -144,7 +145,7 @@ class ParallelText:
         return counts
 
 
-class _Some(Sequence[str]):
+class _Some(Keys):
     """The keys of some samples."""
 
     def __init__(self, keys: Sequence[str], numbers: Numbers) -> None:
@@ -153,14 +154,9 @@ class _Some(Sequence[str]):
     def __len__(self) -> int:
         return len(self._numbers)
 
-    @overload
-    def __getitem__(self, number: int) -> str: ...
-    @overload
-    def __getitem__(self, number: slice) -> list[str]: ...
-    def __getitem__(self, number: int | slice) -> str | list[str]:
-        if isinstance(number, slice):
-            return [self._keys[one] for one in self._numbers[number].tolist()]
-        return self._keys[int(self._numbers[number])]
+    def key(self, at: int) -> str:
+        """The key of the sample that is the next of them after `at`."""
+        return self._keys[int(self._numbers[at])]
 
 
 def _texts(opened: OpenedShards, number: int) -> tuple[str, str]:
