@@ -6,7 +6,7 @@ the column's. Each row sums to 1.
 
 from matplotlib.figure import Figure
 
-from dltk.cli.draw import figure
+from dltk.cli.figures import figure
 from dltk.launch.aligned import Aligned
 
 SQUARE, LARGEST = 0.3, 24.0  # inches: of a square at most, of all of them

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dltk.cli.draw import figure
+from dltk.cli.figures import figure
 from dltk.launch.described import Described
 
 ACROSS = 6  # panels of a line

@@ -60,7 +60,7 @@ def compare(
         raise LaunchError("", wanted[1], f"cannot be combined with '{wanted[0]}'", "Ask for one of them.")
     runs, found = _found(names, Asked(tuple(by or ()), tuple(metric or ()), baseline, axis), html is not None)
     if png is not None:
-        from dltk.cli.draw import save
+        from dltk.cli.figures import save
         from dltk.cli.sheet import draw_comparison
 
         save(draw_comparison(found), png)

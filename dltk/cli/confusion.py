@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dltk.cli.draw import figure
+from dltk.cli.figures import figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from dltk.cli import terminal
+from dltk.cli.figures import save
 from dltk.cli.runs import RUN_HELP, find_run
 from dltk.errors import LaunchError
 
@@ -139,31 +140,6 @@ def _require(what: What, given: Sequence[str], count: int | None) -> None:
         raise LaunchError("", f"draw … {what}", f"takes no more, '{given[most]}' given", "See `dltk draw --help`.")
     if what == "words" and given and count is not None:
         raise LaunchError("", "--count", "is of the most frequent words, and words are given", "Leave one of them out.")
-
-
-def figure(width: float, height: float) -> "Figure":
-    """An empty sheet, width and height in inches; no window, whatever the machine has."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    sheet = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(sheet)
-    return sheet
-
-
-def save(sheet: Any, path: Path) -> None:
-    """Write a picture; the ending of its name says which format.
-
-    Raises:
-        LaunchError: the format is unknown, or the disk refuses.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.savefig(path)
-    except ValueError as error:
-        raise LaunchError(path, "", str(error).split("(")[0].strip(), "End its name in .png, .pdf or .svg.") from None
-    except OSError as error:
-        raise LaunchError(path, "", f"cannot be written ({error.strerror or error})", "Choose another place.") from None
 
 
 def _features(

@@ -139,7 +139,7 @@ def _draw_lengths(asked: "Asked", result: dict[str, Any], to: Path | None) -> No
     each = [one for one in (result, *result.get("members", [])) if one.get("by_length") and one["predictions"]]
     if not each:
         return
-    from dltk.cli.draw import save
+    from dltk.cli.figures import save
     from dltk.cli.lengths import draw_lengths
 
     title = f"{result['split']}, {result['protocol']}"

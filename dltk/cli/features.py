@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dltk.cli.draw import figure
+from dltk.cli.figures import figure
 from dltk.cli.maps import POOLINGS, Activity, activities
 from dltk.cli.pictures import prepare
 from dltk.cli.predict import data_of

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from dltk.cli.draw import figure
+from dltk.cli.figures import figure
 from dltk.cli.layers import image_shape, trace
 from dltk.cli.tiles import Picture, tiled
 from dltk.errors import LaunchError

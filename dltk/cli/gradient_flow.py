@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 from dltk.assemble import build_data, build_task, load
-from dltk.cli.draw import figure
+from dltk.cli.figures import figure
 from dltk.errors import LaunchError
 from dltk.tasks.sequences import Sequences
 

@@ -6,7 +6,7 @@ transducer.
 
 from matplotlib.figure import Figure
 
-from dltk.cli.draw import figure
+from dltk.cli.figures import figure
 from dltk.launch.heard import Heard
 
 LABEL, FRAME, WIDEST = 0.16, 0.05, 24.0  # inches: of a row, of a column at most, and of all columns

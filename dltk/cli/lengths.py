@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from dltk.cli.draw import figure
+from dltk.cli.figures import figure
 
 Rows = Sequence[Mapping[str, Any]]  # from, to, samples, bleu, exact_match
 

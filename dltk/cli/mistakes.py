@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dltk.cli.draw import figure
+from dltk.cli.figures import figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

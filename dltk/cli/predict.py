@@ -234,7 +234,7 @@ def _manner_without_data(folder: "RunFolder", task: Any, error: DltkError) -> "M
 
 def _save_plot(path: Path, answers: list[dict[str, Any]], images: "Tensor") -> None:
     """One row a file: the picture as the network saw it beside bars of its top classes."""
-    from dltk.cli.draw import figure, save
+    from dltk.cli.figures import figure, save
 
     sheet = figure(6, 2.2 * len(answers))
     rows = sheet.subplots(len(answers), 2, squeeze=False, width_ratios=[1, 1.6])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dltk.cli import terminal
 from dltk.cli.confusion import Confusion, confused, draw_confusions
-from dltk.cli.draw import save
+from dltk.cli.figures import save
 from dltk.cli.mistakes import draw_mistakes
 from dltk.data.dataset import keys_of
 from dltk.metrics import target_rank

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from dltk.cli.compared import heading
-from dltk.cli.draw import figure
+from dltk.cli.figures import figure
 from dltk.compare.comparison import Comparison
 from dltk.compare.curves import Aligned
 

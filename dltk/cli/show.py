@@ -315,7 +315,7 @@ def _show_schedule(shown: "Recipe", png: Path | None, as_json: bool) -> None:
 
 
 def _save_schedule(path: Path, steps: Any, rates: list[float], title: str) -> None:
-    from dltk.cli.draw import figure, save
+    from dltk.cli.figures import figure, save
 
     sheet = figure(7, 3.2)
     axes = sheet.add_subplot()

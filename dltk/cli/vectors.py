@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
 
-from dltk.cli.draw import figure
 from dltk.cli.embeddings import Array, Embeddings
+from dltk.cli.figures import figure
 from dltk.cli.tsne import tsne
 from dltk.errors import DataError, LaunchError
 from dltk.launch.aligned import translator

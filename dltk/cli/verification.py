@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dltk.assemble import build_data, load
-from dltk.cli.draw import figure
+from dltk.cli.figures import figure
 from dltk.errors import LaunchError
 from dltk.tasks.classification import Classification
 from dltk.tasks.verification import area, chi_squared, chi_weights, face_vectors, inner_products, pairs_of, roc

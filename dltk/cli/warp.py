@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from dltk.assemble import build_data, load
-from dltk.cli.draw import figure
+from dltk.cli.figures import figure
 from dltk.errors import LaunchError
 
 if TYPE_CHECKING:
