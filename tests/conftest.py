@@ -2,10 +2,13 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.commands import Server
 
 # A job, a launcher or a login around pytest would change what is tested.
 OUTER = ("SLURM_", "SBATCH_", "TORCHELASTIC_", "OMPI_", "PMI_", "PMIX_", "RAY_", "WANDB_", "DLTK_")
@@ -55,3 +58,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The home folder goes with the session."""
     config.stash[home].cleanup()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Starts commands, for all tests of a session."""
+    server = Server(tmp_path_factory.mktemp("said"))
+    yield server
+    server.close()

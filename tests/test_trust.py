@@ -41,6 +41,7 @@ from dltk.errors import DataError, LaunchError, RecipeError
 from dltk.launch.evaluation import load_predictions, save_predictions
 from dltk.run.checkpoint import Checkpoints, load_file
 from dltk.run.folder import RunFolder
+from tests.commands import Server
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -492,16 +493,14 @@ def test_a_sample_that_claims_gigabytes(shards: Path) -> None:
         opened(shards).fields(0)
 
 
-def test_secrets_stay_out_of_the_run(tmp_path: Path) -> None:
+def test_secrets_stay_out_of_the_run(server: Server, tmp_path: Path) -> None:
     """Keys in the environment are in no file of a run, its W&B files among them."""
     secrets = {
         "WANDB_API_KEY": "0123456789abcdef" * 2 + "01234567",
         "AWS_SECRET_ACCESS_KEY": "-".join(("s3cr3t", "of", "aws")),
     }
-    environment = {**os.environ, **secrets, "WANDB_BASE_URL": "http://127.0.0.1:9", "PYTHONPATH": str(ROOT)}
     arguments = ["train", "linear_digits", "train.epochs=null", "train.steps=3", "log.wandb=offline", "run=r"]
-    command = [sys.executable, "-m", "dltk", *arguments]
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=100)
+    server.start(*arguments, folder=tmp_path, **secrets, WANDB_BASE_URL="http://127.0.0.1:9").end()
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(path.suffix == ".wandb" for path in files)
     for path in files:

@@ -83,10 +83,12 @@ def trace(model: nn.Module, image: Sequence[int] | None) -> list[Layer]:
 def _examples(model: nn.Module, image: Sequence[int] | None) -> list[tuple[Tensor, ...]]:
     """What a network can be called with: an image, or sequences of one length and of another, or both."""
     names, size = list(inspect.signature(model.forward).parameters), getattr(model, "input_size", None)
-    if image is not None and names[:2] == ["images", "words"]:
-        return [(torch.zeros(2, *image), torch.ones(2, many["t"], dtype=torch.long)) for many in LENGTHS]
     if image is not None:
-        return [(torch.zeros(2, *image),)]
+        # Another's network may drop the axis of a batch of one.
+        images = torch.zeros(1 if type(model).__module__.startswith("dltk.") else 2, *image)
+        if names[:2] == ["images", "words"]:
+            return [(images, torch.ones(len(images), many["t"], dtype=torch.long)) for many in LENGTHS]
+        return [(images,)]
     if names[:2] == ["source", "words"]:
         return [tuple(torch.ones(2, many[name], dtype=torch.long) for name in ("s", "t")) for many in LENGTHS]
     if names[:2] == ["frames", "lengths"] and size:

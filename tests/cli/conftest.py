@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from dltk.cli import run
+from tests.commands import Server
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,12 +54,24 @@ def signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def start(*arguments: object, cwd: Path, python: tuple[str, ...] = ("-m", "dltk")) -> Said:
-    """Run a command line in a process of its own."""
+def start_cold(*arguments: object, cwd: Path, python: tuple[str, ...] = ("-m", "dltk")) -> Said:
+    """Run a command line in a process of its own, all of whose imports are its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *python, *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=100, check=False)
     return Said(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def start(server: Server) -> Command:
+    """Run a command line in a process of its own, in a folder (`cwd`)."""
+
+    def call(*arguments: object, cwd: Path) -> Said:
+        ended = server.start(*map(str, arguments), folder=cwd).end(expect=None)
+        assert ended.code is not None
+        return Said(ended.code, ended.out, ended.err)
+
+    return call
 
 
 @dataclass
@@ -69,7 +82,7 @@ class Trained:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(start: Command, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A small network for 8 × 8 digits, trained for some hundred steps."""
     runs = tmp_path_factory.mktemp("work") / "runs"
     said = start(

@@ -23,7 +23,7 @@ from dltk.data.shards.dataset import Shards
 from dltk.data.shards.index import Index
 from dltk.data.shards.writer import write_shard
 from dltk.data.views import Crop2012
-from tests.cli.conftest import ROOT, Command, start
+from tests.cli.conftest import ROOT, Command
 from tests.data.conftest import digit, photograph
 from tests.data.prepare.conftest import served
 
@@ -103,7 +103,7 @@ def test_pack_images(pictures: Path, tmp_path: Path, dltk: Command) -> None:
     )
 
 
-def test_pack_images_square_by_two_processes(pictures: Path, tmp_path: Path) -> None:
+def test_pack_images_square_by_two_processes(pictures: Path, tmp_path: Path, start: Command) -> None:
     said = start("data", "pack", "images", "--source", pictures, "--to", "squares", "--resize", 48, "--square",
                  "--processes", 2, "--json", cwd=tmp_path)  # fmt: skip
     assert said.code == 0, said.err

@@ -84,7 +84,7 @@ def test_the_average_is_exported_where_evaluations_use_it(dltk: Command, tmp_pat
 
 
 def test_translators_go_into_safetensors_and_not_into_onnx(dltk: Command, tmp_path: Path) -> None:
-    folder = made(tmp_path / "runs", "rnnsearch_number_names")
+    folder = made(tmp_path / "runs", "rnnsearch_number_names", "model.hidden_size=12", "model.embedding_size=8")
     said = dltk("checkpoint", "export", folder.path, tmp_path / "t.safetensors", "--json")
     assert said.code == 0, said.err
     assert said.json["difference"] == 0
@@ -101,7 +101,7 @@ SMALL = {
     "lenet5_digits": [],
     "lenet1_mnist5000": [],
     "mlp_digits": [],
-    "alexnet_icons": [],
+    "alexnet_icons": ["model.hidden_sizes=[24, 16]"],
     "googlenet_icons": [],
     "vgg16_icons": ["init=[]"],
     "overfeat_fast_icons": [],

@@ -10,7 +10,7 @@ from dltk.cli import pictures, predict
 from dltk.data.digits import Digits
 from dltk.data.images import Images
 from dltk.run.folder import RunFolder
-from tests.cli.conftest import Command, Trained, start
+from tests.cli.conftest import Command, Trained
 
 
 def zero(path: Path, *, ink: object, ground: object, mode: str = "RGB", size: tuple[int, int] = (300, 400)) -> Path:
@@ -51,7 +51,7 @@ def test_stop_and_cancel_leave_a_request(dltk: Command, trained: Trained, monkey
         run.clear_stop()
 
 
-def test_evaluate_json_is_pure_and_keeps_each_sample(trained: Trained) -> None:
+def test_evaluate_json_is_pure_and_keeps_each_sample(start: Command, trained: Trained) -> None:
     said = start("evaluate", trained.path, "--split", "val", "--json", cwd=trained.runs.parent)
     assert said.code == 0, said.err
     assert {"split", "protocol", "samples", "metrics"} <= set(said.json)
@@ -62,7 +62,7 @@ def test_evaluate_json_is_pure_and_keeps_each_sample(trained: Trained) -> None:
     assert said.json["metrics"]["val/top1_error"] == pytest.approx(wrong)
 
 
-def test_predict_reads_pictures_as_people_make_them(trained: Trained, tmp_path: Path) -> None:
+def test_predict_reads_pictures_as_people_make_them(start: Command, trained: Trained, tmp_path: Path) -> None:
     files = [
         zero(tmp_path / "paper.png", ink=(20, 20, 90), ground=(240, 235, 220)),
         zero(tmp_path / "board.jpg", ink="white", ground="black", size=(64, 64)),

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Said, Trained, start
+from tests.cli.conftest import Said, Trained, start_cold
 
 SLOW = ("torch", "lightning", "matplotlib", "sklearn", "pandas", "wandb")
 PROBE = f"""
@@ -16,7 +16,7 @@ print("took", time.perf_counter() - began, [name for name in {SLOW} if name in s
 
 
 def probe(*arguments: object, cwd: Path) -> Said:
-    return start(*arguments, cwd=cwd, python=("-c", PROBE))
+    return start_cold(*arguments, cwd=cwd, python=("-c", PROBE))
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "--json"], ["train", "--help"], ["--version"]])

@@ -11,7 +11,7 @@ from dltk.data.dataset import Facts
 from dltk.errors import DataError
 from dltk.run.claim import Claim
 from dltk.run.folder import RunFolder
-from tests.cli.conftest import Command, Trained, start
+from tests.cli.conftest import Command, Trained
 
 
 def test_validate_says_steps_and_batch(dltk: Command) -> None:
@@ -215,7 +215,9 @@ def test_seeds_train_one_after_another(tmp_path: Path, dltk: Command, monkeypatc
     assert said.out.splitlines()[-1] == "runs/linear_digits/seed-1"
 
 
-def test_new_package_trains_at_once(tmp_path: Path, dltk: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_package_trains_at_once(
+    tmp_path: Path, dltk: Command, start: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert dltk("new", "my_nets").code == 0
     said = dltk("new", "my_nets")

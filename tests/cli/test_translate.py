@@ -25,7 +25,7 @@ from dltk.layers import tokens
 from dltk.run.folder import RunFolder
 from dltk.tasks.decoding import Decoding
 from dltk.tasks.translation import Translation
-from tests.cli.conftest import Command, Said, Trained, start
+from tests.cli.conftest import Command, Said, Trained
 
 SMALL = (
     *("data.pairs=300", "train.epochs=null", "train.steps=6", "train.validate_every=6", "log.every_steps=3"),
@@ -36,7 +36,7 @@ TEXT = "one\n\ntwo thousand, three hundred\n"
 
 
 @pytest.fixture(scope="session")
-def translator(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def translator(start: Command, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A small RNNsearch after some steps; what it says is nonsense."""
     runs = tmp_path_factory.mktemp("translator") / "runs"
     said = start("train", "rnnsearch_number_names", *SMALL, f"runs_dir={runs}", cwd=runs.parent)
@@ -61,7 +61,7 @@ def lstm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def ending(translator: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def ending(start: Command, translator: Trained, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """The same a little longer: what it says is short enough to end."""
     runs = tmp_path_factory.mktemp("ending")
     said = start(
@@ -110,7 +110,7 @@ def test_an_evaluation_keeps_the_sentences_and_says_how_it_scored(dltk: Command,
     assert "each sample's translation:" in shown
 
 
-def test_a_beam_is_evaluated_on_any_number_of_processes_alike(translator: Trained) -> None:
+def test_a_beam_is_evaluated_on_any_number_of_processes_alike(start: Command, translator: Trained) -> None:
     ask = ("evaluate", translator.path, "--split", "val", "--protocol", "beam=3", "--json")
     one, two = (start(*ask, *more, cwd=translator.runs.parent) for more in ((), ("launch.devices=2",)))
     assert (one.code, two.code) == (0, 0), one.err + two.err
@@ -359,7 +359,7 @@ def test_bad_lines_are_borne_and_counted(
     assert "1 not in UTF-8" in said.err
 
 
-def test_a_run_goes_on_and_forks_with_its_vocabularies(translator: Trained, tmp_path: Path) -> None:
+def test_a_run_goes_on_and_forks_with_its_vocabularies(start: Command, translator: Trained, tmp_path: Path) -> None:
     forked = start(
         "train", "--fork", translator.path, "train.steps=8", "run=longer", f"runs_dir={tmp_path}", cwd=tmp_path
     )  # fmt: skip

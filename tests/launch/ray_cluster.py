@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from dltk.launch.processes import free_port
-from tests.launch.conftest import processes, wait_until
+from tests.commands import processes, wait_until
 
 
 class Node:

@@ -12,7 +12,8 @@ import pytest
 from dltk.errors import LaunchError
 from dltk.launch import detached
 from dltk.run.folder import RunFolder
-from tests.launch.conftest import Workshop, processes, wait_until
+from tests.commands import processes, wait_until
+from tests.launch.conftest import Workshop
 
 
 def test_a_run_apart_from_the_shell(workshop: Workshop) -> None:

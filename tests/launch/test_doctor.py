@@ -14,7 +14,7 @@ import pytest
 from dltk import recipe
 from dltk.launch.doctor import Demand, demand_of, devices, examine, exchange, machine, packages, storage, tracking
 from dltk.launch.doctor.finding import Verdict
-from tests.launch.conftest import processes, wait_until
+from tests.commands import processes, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -15,7 +15,8 @@ import pytest
 from dltk.errors import LaunchError
 from dltk.launch import here
 from dltk.run.folder import RunFolder
-from tests.launch.conftest import Command, Workshop, assert_equal_to_the_bit, curve, final_state, lines
+from tests.commands import Command
+from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, lines
 
 
 def remarks(command: Command) -> list[str]:

@@ -20,7 +20,8 @@ from dltk.run import lease
 from dltk.run.folder import RunFolder
 from dltk.trainer.faults import Faults, Kill, Slow, write
 from dltk.trainer.signals import Signals
-from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, processes, wait_until
+from tests.commands import processes, wait_until
+from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state
 
 PLAIN = ("model.dropout=0.0", "train.epochs=1", "train.seed=3")
 

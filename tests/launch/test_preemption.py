@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from dltk.run.folder import RunFolder
-from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, lines, wait_until
+from tests.commands import wait_until
+from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, lines
 from tests.launch.test_slurm import PLAIN, Cluster, Submitted, started
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]

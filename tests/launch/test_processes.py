@@ -16,7 +16,8 @@ import pytest
 from dltk.launch import processes as launching
 from dltk.run.folder import RunFolder, find_runs
 from dltk.trainer.signals import Signals
-from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, processes
+from tests.commands import processes
+from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state
 
 PLAIN = ("model.dropout=0.0", "train.epochs=1", "log.every_steps=1", "launch.devices=4")
 STEPS = 39  # of the whole run; a checkpoint every 7

@@ -22,7 +22,8 @@ from dltk.launch.ray_group import DRIVER, Workers, sizes
 from dltk.launch.ray_worker import is_lost
 from dltk.run.atomic import replace_file, to_json
 from dltk.run.folder import RunFolder
-from tests.launch.conftest import Workshop, curve, lines, wait_until
+from tests.commands import wait_until
+from tests.launch.conftest import Workshop, curve, lines
 from tests.launch.ray_cluster import RayCluster
 
 LENGTH = ("train.epochs=8", "batch.global=36", "log.every_steps=2", "checkpoint.every_steps=10", "log.wandb=offline")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dltk.run.folder import RunFolder
-from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, lines, processes, wait_until
+from tests.commands import processes, wait_until
+from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, lines
 
 INT, TERM, USR1 = signal.SIGINT, signal.SIGTERM, signal.SIGUSR1
 

@@ -22,7 +22,8 @@ from dltk.launch import slurm
 from dltk.launch.slurm import Job, clock
 from dltk.launch.snapshot import snapshot
 from dltk.run.folder import RunFolder, find_runs
-from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, lines, wait_until
+from tests.commands import wait_until
+from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, lines
 
 HERE = Path(__file__).parent
 SLOWLY = """

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from dltk.run.folder import RunFolder
-from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, lines, wait_until
+from tests.commands import wait_until
+from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, lines
 from tests.launch.faults import MOMENTS
 from tests.launch.test_slurm import Cluster, Submitted, started
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from dltk.run.folder import RunFolder
-from tests.launch.conftest import Workshop, wait_until
+from tests.commands import wait_until
+from tests.launch.conftest import Workshop
 from tests.launch.test_slurm import CPU, Cluster, cluster  # noqa: F401 - a fixture
 
 SHORT = ("train.epochs=null", "train.steps=10", *CPU)

@@ -15,7 +15,8 @@ from dltk.errors import LaunchError
 from dltk.launch.processes import free_port
 from dltk.launch.torchrun import ASKED, Start, Worker, forget
 from dltk.run.folder import RunFolder
-from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, lines, wait_until
+from tests.commands import wait_until
+from tests.launch.conftest import Workshop, assert_equal_to_the_bit, curve, final_state, lines
 
 SHORT = ("train.epochs=1", "log.every_steps=1")
 

@@ -1,5 +1,6 @@
 """Merging, defaults, references, frozen recipes, comparing, and where the files lie."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,12 @@ Write = Callable[..., str]
 
 def quick(*sources: Any) -> recipe.Recipe:
     return recipe.load(*sources, check_model=False)
+
+
+@functools.cache
+def shipped(path: Path) -> recipe.Recipe:
+    """A recipe of the toolkit's own, as it stands there."""
+    return quick(path)
 
 
 # Merging ------------------------------------------------------------------------------------------------------------
@@ -308,7 +315,7 @@ def test_a_frozen_recipe_loads_to_the_same(write: Write) -> None:
 def test_frozen_recipes_of_all_that_is_shipped(tmp_path: Path) -> None:
     assert recipe.recipes()
     for path in recipe.recipes():
-        loaded = quick(path)
+        loaded = shipped(path)
         (tmp_path / "recipe.yaml").write_text(recipe.freeze(loaded))
         assert recipe.thaw(tmp_path / "recipe.yaml").settings == loaded.settings
         assert quick(tmp_path / "recipe.yaml").settings == loaded.settings
@@ -321,7 +328,7 @@ PLACES = [path for path in recipe.overlays() if path.stem not in ("large_batch",
 @pytest.mark.parametrize("place", PLACES, ids=lambda path: path.stem)
 def test_a_place_changes_no_result_of_any_recipe(place: Path) -> None:
     for path in recipe.recipes():
-        alone, there = quick(path), quick(path, place)
+        alone, there = shipped(path), quick(path, place)
         changed = [key for key, _, _ in recipe.difference(alone.settings, there.settings)]
         assert all(map(recipe.harmless, changed)), path
         assert there.notes == ()
@@ -330,7 +337,7 @@ def test_a_place_changes_no_result_of_any_recipe(place: Path) -> None:
 def test_a_large_batch_fits_every_recipe_that_steps_by_epochs() -> None:
     larger = recipe.find("large_batch")
     for path in recipe.recipes():
-        plain = quick(path)
+        plain = shipped(path)
         if not plain["optimizer"] or plain["train"]["epochs"] is None:
             with pytest.raises(RecipeError):
                 quick(path, larger)
@@ -346,7 +353,7 @@ MODERN |= {"schedule.name": "cosine", "schedule.warmup": 0.02, "schedule.floor":
 def test_modern_training_fits_every_translator_and_no_other_recipe() -> None:
     modern, fitting = recipe.find("modern_text"), []
     for path in recipe.recipes():
-        plain = quick(path)
+        plain = shipped(path)
         if plain["task"]["name"] != "translation":
             with pytest.raises(RecipeError, match=r"modern_text.yaml.*no setting"):
                 quick(path, modern)
