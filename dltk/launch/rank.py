@@ -91,7 +91,7 @@ def _train_and_evaluate(
     if place.rank == 0:
         folder.keep_index(data.index, data.total_steps, getattr(data.part("train"), "classes", ()))
     evaluation.require_measurable(task, data, settings)
-    others = [*callbacks, *build_callbacks(settings)]
+    others = [*callbacks, *build_callbacks(settings), *_glimpses(settings, data, tracker)]
     phases.begin("rendezvous")
     listeners = [tracker.log] if tracker else []
     trainer = make_trainer(settings, data, folder, place, signals, listeners, others)
@@ -116,6 +116,15 @@ def _show(
         tracker.show(step, showing.things(folder, data, found), showing.summary(folder, found.answer), files)
     except Exception as error:
         say(f"W&B: predictions and pictures are left out ({type(error).__name__}: {error}).")
+
+
+def _glimpses(settings: dict[str, Any], data: "DataModule", tracker: "Tracker | None") -> list[Any]:
+    """What shows samples in W&B after validations, where that is wanted; on every process or on none."""
+    if settings["log"]["wandb"] == "disabled" or not settings["log"].get("samples", 0):
+        return []
+    from dltk.launch.glimpses import Glimpses
+
+    return [Glimpses(data, tracker, settings["log"]["samples"], say)]
 
 
 def _tracker(folder: "RunFolder", settings: dict[str, Any]) -> "Tracker":

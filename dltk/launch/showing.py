@@ -1,4 +1,4 @@
-"""What a finished run shows in W&B: predictions, confusions, translations, alignments, filters.
+"""What W&B shows in its own types of a finished run: predictions, confusions, translations, alignments, filters.
 
 Few and small, so that it costs seconds: some dozens of rows, pictures of at most 128 pixels. `dltk draw`, `evaluate
 --report` and `compare --html` show more.
@@ -6,7 +6,7 @@ Few and small, so that it costs seconds: some dozens of rows, pictures of at mos
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from dltk.run.claim import verdict
 from dltk.run.folder import RunFolder
 from dltk.tasks.classification import Classification
 from dltk.tasks.decoding import Attentive
-from dltk.tasks.translation import Translation
+from dltk.tasks.translation import Translated, Translation
 
 # Shapes: n samples, k classes; c channels, h rows, w columns; s source tokens, t tokens of the translation.
 
@@ -54,11 +54,7 @@ def things(folder: RunFolder, data: DataModule, found: Evaluated) -> list[Thing]
         shown += _classified(found.samples, part, split, str(found.answer["protocol"]))
     if isinstance(task, Translation):
         shown += _translated(folder, task, found.samples, part, split)
-    filters = first_filters(task.model)
-    if filters is not None:
-        caption = f"the first layer's filters, {filters.shape[0]} of {filters.shape[2]} × {filters.shape[3]}"
-        shown.append({"name": "filters", "kind": "images", "images": [_picture(_sheet(filters), caption)]})
-    return shown
+    return shown + filters_of(task.model)
 
 
 def summary(folder: RunFolder, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,29 +70,44 @@ def summary(folder: RunFolder, answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _classified(samples: Mapping[str, NDArray[Any]], part: Any, split: str, protocol: str) -> list[Thing]:
-    keys, targets = samples["keys"], samples["targets"]  # (n,)
-    shares = torch.from_numpy(samples["scores"]).double().softmax(1).numpy()  # (n, k)
-    chosen, every = shares.argmax(1), np.arange(len(targets))
-    k = shares.shape[1]
-    known = [str(name) for name in getattr(part, "classes", ())]
-    names = known if len(known) == k else [str(number) for number in range(k)]
-    order = np.argsort(shares[every, targets], kind="stable")  # the least share of the right class first
-    wrong, right = (order[(chosen[order] == targets[order]) == same] for same in (False, True))
+    targets, scores = samples["targets"], samples["scores"]  # (n,), (n, k)
+    shares = torch.from_numpy(scores).double().softmax(1).numpy()
+    order = np.argsort(shares[np.arange(len(targets)), targets], kind="stable")  # the least of the right class first
+    wrong, right = (order[(scores[order].argmax(1) == targets[order]) == same] for same in (False, True))
+    chosen = np.concatenate([wrong[:WRONG], right[:RIGHT]])
+    counts = np.zeros((scores.shape[1], scores.shape[1]), np.int64)
+    np.add.at(counts, (targets, scores.argmax(1)), 1)
+    table = predictions({name: values[chosen] for name, values in samples.items()}, part, split)
+    return [table, *confusion(counts, part, f"{split}, {protocol}")]
+
+
+def predictions(samples: Mapping[str, NDArray[Any]], part: Any, split: str) -> Thing:
+    """A row for each sample, in their order, of their keys, targets (n,) and scores (n, k)."""
+    keys, targets = samples["keys"], samples["targets"]
+    shares = torch.from_numpy(samples["scores"]).double().softmax(1).numpy()
+    names = _class_names(part, shares.shape[1])
     numbers = {key: number for number, key in enumerate(keys_of(part, split))}
     rows = []
-    for at in (*wrong[:WRONG].tolist(), *right[:RIGHT].tolist()):
+    for at, chosen in enumerate(shares.argmax(1).tolist()):
         image = part[numbers[str(keys[at])]].get("image")
         picture = [{"png": _png(image)}] if image is not None and np.ndim(image) == 3 else [None]
-        said = [names[chosen[at]], round(float(shares[at, chosen[at]]), 4), names[targets[at]]]
+        said = [names[chosen], round(float(shares[at, chosen]), 4), names[targets[at]]]
         rows.append([str(keys[at]), *picture, *said, round(float(shares[at, targets[at]]), 4)])
     columns = ["key", "picture", "said", "probability", "right", "probability of the right one"]
-    shown: list[Thing] = [{"name": "predictions", "kind": "table", "columns": columns, "rows": rows}]
-    if k <= CLASSES:
-        counts = np.zeros((k, k), np.int64)
-        np.add.at(counts, (targets, chosen), 1)
-        about = {"classes": names, "counts": counts.tolist(), "title": f"{split}, {protocol}"}
-        shown.append({"name": "confusion", "kind": "confusion", **about})
-    return shown
+    return {"name": "predictions", "kind": "table", "columns": columns, "rows": rows}
+
+
+def confusion(counts: NDArray[np.int64], part: Any, title: str) -> list[Thing]:
+    """How often each class (a row of the k × k counts) was taken for each; nothing of many classes."""
+    if len(counts) > CLASSES:
+        return []
+    about = {"classes": _class_names(part, len(counts)), "counts": counts.tolist(), "title": title}
+    return [{"name": "confusion", "kind": "confusion", **about}]
+
+
+def _class_names(part: Any, k: int) -> list[str]:
+    known = [str(name) for name in getattr(part, "classes", ())]
+    return known if len(known) == k else [str(number) for number in range(k)]
 
 
 # Translations -------------------------------------------------------------------------------------------------------
@@ -105,24 +116,27 @@ def _classified(samples: Mapping[str, NDArray[Any]], part: Any, split: str, prot
 def _translated(
     folder: RunFolder, task: Translation, samples: Mapping[str, NDArray[Any]], part: Any, split: str
 ) -> list[Thing]:
-    vocabulary, _ = task.required_vocabularies()
-    numbers = {key: number for number, key in enumerate(keys_of(part, split))}
-
-    def source(key: str) -> str:
-        return vocabulary.decode([int(token) for token in part[numbers[key]]["source"]])
-
-    keys, exact = [str(key) for key in samples["keys"]], samples["exact"]
-    order = np.argsort(exact, kind="stable")[:SENTENCES].tolist()  # those that differ first
-    rows = [
-        [keys[at], source(keys[at]), str(samples["references"][at]), str(samples["hypotheses"][at]), bool(exact[at])]
-        for at in order
-    ]
-    columns = ["key", "source", "reference", "translation", "exact"]
-    shown: list[Thing] = [{"name": "translations", "kind": "table", "columns": columns, "rows": rows}]
+    order = np.argsort(samples["exact"], kind="stable")[:SENTENCES].tolist()  # those that differ first
+    names = ("keys", "hypotheses", "references", "exact", "source_tokens")
+    every = [Translated(*(samples[name][at] for name in names)) for at in order]
+    table = translations(task, every, part, split)
+    rows, shown = table["rows"], [table]
     if isinstance(task.model, Attentive):
         images = [_alignment(folder, task, row[1]) for row in rows[:ALIGNMENTS] if row[1].strip()]
         shown.append({"name": "alignments", "kind": "images", "images": images})
     return shown
+
+
+def translations(task: Translation, every: Sequence[Translated], part: Any, split: str) -> Thing:
+    """A row for each sentence, in their order."""
+    vocabulary, _ = task.required_vocabularies()
+    numbers = {key: number for number, key in enumerate(keys_of(part, split))}
+    rows = []
+    for one in every:
+        source = vocabulary.decode([int(token) for token in part[numbers[str(one.key)]]["source"]])
+        rows.append([str(one.key), source, str(one.reference), str(one.hypothesis), bool(one.exact)])
+    columns = ["key", "source", "reference", "translation", "exact"]
+    return {"name": "translations", "kind": "table", "columns": columns, "rows": rows}
 
 
 def _alignment(folder: RunFolder, task: Translation, sentence: str) -> Thing:
@@ -135,6 +149,15 @@ def _alignment(folder: RunFolder, task: Translation, sentence: str) -> Thing:
 
 
 # Pictures -----------------------------------------------------------------------------------------------------------
+
+
+def filters_of(model: nn.Module) -> list[Thing]:
+    """A sheet of the first layer's filters, where they look at pixels."""
+    filters = first_filters(model)
+    if filters is None:
+        return []
+    caption = f"the first layer's filters, {filters.shape[0]} of {filters.shape[2]} × {filters.shape[3]}"
+    return [{"name": "filters", "kind": "images", "images": [_picture(_sheet(filters), caption)]}]
 
 
 def first_filters(model: nn.Module) -> torch.Tensor | None:

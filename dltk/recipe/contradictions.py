@@ -41,7 +41,7 @@ RANGES = {
         **{"clip_norm": ABOVE, "clip_value": ABOVE, "ema": Range(0, 1, open=True)},
     },
     "checkpoint": {"every_steps": COUNT, "every_minutes": SIZE, "keep_best": SIZE, "keep_last": COUNT},
-    "log": {"every_steps": COUNT},
+    "log": {"every_steps": COUNT, "samples": SIZE},
     "launch": {
         **{"nodes": COUNT, "devices": COUNT, "threads": COUNT, "tensor": COUNT, "max_attempts": COUNT},
         **{"pipeline": COUNT, "pipeline_pieces": COUNT, "bucket_mb": ABOVE},

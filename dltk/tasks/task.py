@@ -182,9 +182,9 @@ class Task(lightning.LightningModule):
 
     # Evaluation
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add one batch of the validation part."""
-        self._evaluate(batch)
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Add one batch of the validation part; returns the measures for those who show some."""
+        return self._evaluate(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Add one batch of the part evaluated; returns the measures for those who keep predictions."""

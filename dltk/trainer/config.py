@@ -70,6 +70,7 @@ class LogConfig:
     entity: str | None = None  # W&B team or user
     group: str | None = None  # W&B group
     tags: list[str] = field(default_factory=list)  # W&B tags
+    samples: int = 8  # of the validation part, shown in W&B after validations, the same each time; 0: none
     checkpoint: bool = False  # send the checkpoint that was measured at the end to W&B, as an artifact
     profile: bool = False  # trace a few steps of this attempt (train --profile)
 

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ from dltk import recipe
 from dltk.assemble import build_data, build_task
 from dltk.launch import showing
 from dltk.launch.evaluation import Question, evaluate
+from dltk.launch.glimpses import MOST, Glimpses
 from dltk.run.folder import RunFolder
 from dltk.run.protocol import GREEDY
 from dltk.run.wandb_files import records, segments
+from dltk.tasks.shards import Shards
 from dltk.tasks.translation import Translation
 from dltk.trainer.make import Place
 
@@ -30,7 +33,7 @@ def merged(items: Any) -> dict[str, Any]:
 
 @pytest.mark.cluster
 def test_a_classifier_shows_its_predictions_in_wandbs_own_types(tmp_path: Path) -> None:
-    settings = ("train.epochs=null", "train.steps=10", "train.validate_every=10", "launch.threads=1", "run=first")
+    settings = ("train.epochs=null", "train.steps=10", "train.validate_every=5", "launch.threads=1", "run=first")
     run = dltk.train("lenet5_digits", *settings, "log.wandb=offline", "log.checkpoint=true", f"runs_dir={tmp_path}")
     (segment,) = segments(run.path / "wandb")
     told = list(records(segment.file))
@@ -58,6 +61,47 @@ def test_a_classifier_shows_its_predictions_in_wandbs_own_types(tmp_path: Path) 
     assert Image.open(files / name).size == (last["filters.width"], last["filters.height"])
     (model,) = (record.artifact for record in told if record.artifact.type == "model")
     assert {entry.path for entry in model.manifest.contents} == {"manifest.json", "state.pt"}
+    # After each validation: the same samples, what was taken for what in all of the part, and the filters.
+    glimpses = [line for line in history if "val/predictions.path" in line]
+    assert [line["step"] for line in glimpses] == [5, 10]
+    seen = [json.loads((files / line["val/predictions.path"]).read_text())["data"] for line in glimpses]
+    assert [len(rows) for rows in seen] == [8, 8]
+    assert [row[0] for row in seen[0]] == [row[0] for row in seen[1]]
+    assert [row[3] for row in seen[0]] != [row[3] for row in seen[1]], "the network has learnt between them"
+    errors = {line["step"]: line["val/top1_error"] for line in history if "val/top1_error" in line}
+    for line in glimpses:
+        counts = json.loads((files / line["val/confusion_table.path"]).read_text())["data"]
+        wrong = sum(count for right, chosen, count in counts if right != chosen)
+        assert 100 * wrong / sum(row[2] for row in counts) == pytest.approx(errors[line["step"]])
+        (name,) = line["val/filters.filenames"]
+        assert (files / name).is_file()
+
+
+class Told:
+    """A tracker that keeps what it is shown."""
+
+    mode = "offline"
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[int, list[str]]] = []
+
+    def show(self, step: int, things: list[Any]) -> None:
+        self.shown.append((step, [thing["name"] for thing in things]))
+
+
+def test_a_long_run_shows_few_of_its_validations() -> None:
+    data, told = SimpleNamespace(total_steps=400, part=lambda split: ()), Told()
+    glimpses = Glimpses(data, told, 8, print)  # type: ignore[arg-type]
+    trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"), world_size=1)
+    for step in range(2, 401, 2):
+        task = SimpleNamespace(step=step, shards=Shards(), model=nn.Conv2d(1, 6, 5))
+        glimpses.on_validation_start(trainer, task)  # type: ignore[arg-type]
+        glimpses.on_validation_end(trainer, task)  # type: ignore[arg-type]
+    assert [step for step, _ in told.shown] == list(range(2, 401, 10))
+    assert all(names == ["val/filters"] for _, names in told.shown)
+    trainer.state.fn = "test"
+    glimpses.on_validation_end(trainer, SimpleNamespace(step=900))  # type: ignore[arg-type]
+    assert len(told.shown) == MOST
 
 
 def test_a_translator_shows_sentences_and_where_it_looked(tmp_path: Path) -> None:
