@@ -57,7 +57,8 @@ def _job_line(said: Mapping[str, Any]) -> str:
         return "It was submitted to no cluster."
     if said["state"] is None:
         return f"job {said['job']}: no longer known to the cluster"
-    line = f"job {said['job']}: {said['state']} ({said['why']})"
+    why = "" if said["why"] in (None, "None") else f" ({said['why']})"  # None is Slurm's word for no reason
+    line = f"job {said['job']}: {said['state']}{why}"
     if said["run_time"] is None:  # Slurm alone tells one
         return line
     where = f" on {said['nodes']}" if said["nodes"] not in (None, "", "(null)") else ""

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 
 def planned_folders(wanted: "Recipe", run: "RunFolder | None", seeds: int | None) -> tuple[Path, ...]:
-    """The run folders, which may not be there yet."""
+    """The run folders, which may not be there yet.
+
+    Raises:
+        LaunchError: one for each seed is wanted, and a run or a run's name is given.
+    """
+    if seeds is not None and (run is not None or wanted["run"]):
+        given = run.path if run is not None else f"run={wanted['run']}"
+        raise LaunchError("", "--seeds", f"cannot be combined with '{given}'", "It names new runs seed-0 … itself.")
     if run is not None:
         return (run.path.absolute(),)
     folder = Path(wanted["runs_dir"]).absolute() / wanted.name

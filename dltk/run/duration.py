@@ -2,8 +2,8 @@
 
 import re
 
-_CLOCK = re.compile(r"((?P<d>\d+)-)?(?P<h>\d+):(?P<m>\d\d):(?P<s>\d\d)\Z", re.ASCII)
-_DAYS = re.compile(r"(?P<d>\d+)-(?P<h>\d+)(:(?P<m>\d\d))?\Z", re.ASCII)
+_CLOCK = re.compile(r"((?P<d>\d+)-)?(?P<h>\d+):(?P<m>[0-5]\d):(?P<s>[0-5]\d)\Z", re.ASCII)
+_DAYS = re.compile(r"(?P<d>\d+)-(?P<h>\d+)(:(?P<m>[0-5]\d))?\Z", re.ASCII)
 _UNITS = re.compile("".join(rf"((?P<{unit}>\d+(\.\d+)?){unit})?" for unit in "dhms") + r"\Z", re.ASCII)
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dltk import cli, recipe
+from dltk.cli.follow import _job_line
 from dltk.cli.handing import require_no_job
 from dltk.cli.slurm_submit import hand_over, job_of
 from dltk.errors import LaunchError
@@ -121,3 +122,22 @@ def test_what_is_said_to_a_run_reaches_its_job_at_a_fake_slurm(
     assert not any(word.startswith("site.") for word in words)
     assert cli.run(["submit", str(run.path), "optimizer.lr=7"]) == 2
     assert "optimizer.lr: this run was begun with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("on", [(), ("--dry-run",)])
+def test_seeds_name_their_runs_themselves(
+    apart: recipe.Recipe, capsys: pytest.CaptureFixture[str], on: tuple[str, ...]
+) -> None:
+    run = RunFolder.create("runs", "lenet5_digits", apart.settings, run="first", text=recipe.freeze(apart))
+    place = ("launch.accelerator=cpu", "launch.devices=1")
+    for given, named in ((("lenet5_digits", "run=x"), "run=x"), ((str(run.path),), str(run.path))):
+        assert cli.run(["submit", *given, *place, "--seeds", "3", *on]) == 2
+        expected = f"--seeds: cannot be combined with '{named}'. It names new runs seed-0 … itself.\n"
+        assert capsys.readouterr().err == expected
+    assert [path.name for path in run.path.parent.iterdir()] == ["first"]
+
+
+@pytest.mark.parametrize(("why", "said"), [("None", "RUNNING on n1"), ("Priority", "RUNNING (Priority) on n1")])
+def test_a_job_without_a_reason_gives_none(why: str, said: str) -> None:
+    known = {"job": "7", "state": "RUNNING", "why": why, "nodes": "n1", "run_time": "1", "time_limit": "2"}
+    assert _job_line({**known, "restarts": "0"}) == f"job 7: {said}, 1 of 2, 0 restarts"

@@ -229,7 +229,24 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "90", "1:30", "m", "1:2:3", "1h 30m", "30m1h", "-1h", "1e3s", "1.2.3h", ".h", "٣m"]
+    "text",
+    [
+        "",
+        "90",
+        "1:30",
+        "m",
+        "1:2:3",
+        "1:99:00",
+        "1:00:60",
+        "1-2:60",
+        "1h 30m",
+        "30m1h",
+        "-1h",
+        "1e3s",
+        "1.2.3h",
+        ".h",
+        "٣m",
+    ],
 )
 def test_no_durations(text: str) -> None:
     with pytest.raises(ValueError, match="is no duration"):
