@@ -13,6 +13,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+WIDEST = 10_000  # columns of a table that no terminal shows
+
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
@@ -26,7 +28,7 @@ def silence_stdout() -> None:
 
 
 def console() -> Console:
-    """Standard output; 80 columns where it is no terminal."""
+    """Standard output; 80 columns where it is no terminal, unless COLUMNS says otherwise."""
     return _Console(highlight=False, markup=False, emoji=False)
 
 
@@ -53,8 +55,11 @@ def note(line: object) -> None:
 
 
 def show(thing: RenderableType) -> None:
-    """Print a table or another drawing of rich's."""
-    console().print(thing)
+    """Print a table or another drawing of rich's; a table that goes into a file or a pipe is as wide as it needs."""
+    out = console()
+    if isinstance(thing, Table) and not out.is_terminal and "COLUMNS" not in os.environ:
+        out.width = max(out.width, out.measure(thing, options=out.options.update(width=WIDEST)).maximum)
+    out.print(thing)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> Table:

@@ -81,3 +81,12 @@ def test_a_run_that_trains_shows_how_far_it_is(dltk: Command, tmp_path: Path) ->
         assert one["left"] == pytest.approx(200, abs=15)
         assert "200 of 400 (50 %)" in dltk("runs", tmp_path / "runs").out
     assert "steps" not in dltk("runs", tmp_path / "runs", "--json").json[0]
+
+
+def test_a_long_name_stays_on_one_line_where_no_terminal_shows_it(dltk: Command, tmp_path: Path) -> None:
+    name = "small/" + ",".join(f"optimizer.lr=0.{number}" for number in range(3))
+    made(tmp_path / "runs", name, metrics={"test/top1_error": 3.0})
+    said = dltk("runs", tmp_path / "runs")
+    assert [line.split() for line in said.out.splitlines() if name in line] == [
+        [name, "done", "400", "test/top1_error", "3"]
+    ]
