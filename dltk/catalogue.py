@@ -73,7 +73,7 @@ TRANSLATION_METRICS = (
 TRANSCRIPTION_METRICS = ("loss", "label_error", "word_error", "exact_match", "too_short")
 CAPTION_METRICS = (
     *("loss", "token_loss", "perplexity", "token_error", "exact_match", "bleu1", "bleu2", "bleu3", "bleu4"),
-    "cider",  # where pycocoevalcap is installed
+    *("cider", "meteor"),  # where pycocoevalcap is installed, and for METEOR Java besides
     *("truth", "objects_true", "grammatical", "attention_on_object", "attention_by_chance"),
 )
 LANGUAGE_METRICS = ("loss", "perplexity", "bits")

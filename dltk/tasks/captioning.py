@@ -7,6 +7,7 @@ looked at what it named.
 """
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from dltk.bleu import caption_scores, consensus_scores
 from dltk.data.hashing import uniforms
 from dltk.data.loader import BatchInfo
 from dltk.layers import tokens
+from dltk.meteor import lacks, meteor_scores
 from dltk.tasks import looking
 from dltk.tasks.decoding import Decoding, Hypothesis, translate
 from dltk.tasks.lexical import Lexical
@@ -50,8 +52,8 @@ class Captioned(NamedTuple):
 class Captioning(Seeing, Writing, Lexical):
     """Trains a network that describes pictures, and measures perplexity, exact matches and BLEU-1 to BLEU-4.
 
-    CIDEr too, where pycocoevalcap is installed. The loss of a caption is the negative log-likelihood of its words and
-    its end, and while the network trains:
+    CIDEr too, where pycocoevalcap is installed, and METEOR, where Java is besides. The loss of a caption is the
+    negative log-likelihood of its words and its end, and while the network trains:
 
     - with soft attention `doubly_stochastic` times the sum over locations of (1 - sum over t of alpha_ti)^2;
     - with hard attention, whose locations are drawn, minus the reward log p(y | s) - b times log p(s), and minus
@@ -70,6 +72,7 @@ class Captioning(Seeing, Writing, Lexical):
         reward: weight of the reward (lambda_r of equation 12).
         entropy: weight of the entropy (lambda_e).
         mixing: share of the captions that see the expected annotation.
+        meteor: measure METEOR too, of a part that is evaluated, where pycocoevalcap and Java are; it takes seconds.
         procedure: optimiser, schedule, clipping, seed.
     """
 
@@ -87,6 +90,7 @@ class Captioning(Seeing, Writing, Lexical):
         reward: float = 1.0,
         entropy: float = 0.002,
         mixing: float = 0.5,
+        meteor: bool = False,
         procedure: Procedure | None = None,
     ) -> None:
         super().__init__(model, Decoding(normalise=length_normalisation, plus=longest), procedure)
@@ -104,6 +108,7 @@ class Captioning(Seeing, Writing, Lexical):
         if self.hard and doubly_stochastic:
             what = f"doubly_stochastic is {doubly_stochastic}, a penalty of soft attention, and model.attention is hard"
             raise ValueError(f"{what}. Set 0")
+        self.meteor = meteor
         self.judge: Any = None  # a caption and a scene to a verdict, where the data can
         self.baseline: Tensor | None = None  # b; None before the first batch, of which no reward is taken
         self._rewards: list[Tensor] = []  # sums of log p(y | s) and counts (2,), of the micro-batches of a step
@@ -234,6 +239,10 @@ class Captioning(Seeing, Writing, Lexical):
         more, signatures = consensus_scores(*both)
         scores |= more
         self.signatures |= signatures
+        if self.meteor and self.trainer.testing:
+            more, signatures = self._meteor(*both)
+            scores |= more
+            self.signatures |= signatures
         found = {"exact_match": _per_cent([one.exact for one in self.written]), **scores}
         verdicts = [one.verdict for one in self.written if one.verdict is not None]
         if verdicts:
@@ -247,6 +256,27 @@ class Captioning(Seeing, Writing, Lexical):
             found["attention_on_object"] = _per_cent(on_object)
             found["attention_by_chance"] = _per_cent([share for one in self.written for share in one.by_chance])
         return found
+
+    def on_fit_start(self) -> None:
+        """Say before the training, too, what METEOR lacks."""
+        super().on_fit_start()
+        if self.meteor and (missing := lacks()):
+            warnings.warn(f"METEOR will not be measured (task.meteor): {missing}", stacklevel=2)
+
+    def _meteor(
+        self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+    ) -> tuple[dict[str, float], dict[str, str]]:
+        """METEOR and its signature, by the first process for all; where it cannot be had nothing, which is said."""
+        found: list[Any] = [({}, {})]
+        if self.trainer.is_global_zero:
+            try:
+                found = [meteor_scores(hypotheses, references)]
+            except OSError as error:
+                warnings.warn(f"METEOR is not measured (task.meteor): {error}", stacklevel=2)
+        if self.trainer.world_size > 1:
+            dist.broadcast_object_list(found, src=0)
+        scores, signatures = found[0]
+        return scores, signatures
 
     # Vocabulary and state
 

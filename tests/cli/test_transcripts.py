@@ -10,9 +10,10 @@ import pytest
 import soundfile
 import torch
 
-from dltk.assemble import build_data, load
+from dltk.assemble import build_data, build_task, load
 from dltk.cli import run
 from dltk.data.pack import pack
+from dltk.recipe import load as load_recipe
 from dltk.run.folder import RunFolder
 from tests.cli.conftest import SIGNALS, Command
 
@@ -85,6 +86,19 @@ def test_when_labels_are_heard_is_drawn(dltk: Command, runs: dict[str, Path], tm
     said = dltk("draw", runs["blstm"], "alignment", "test/99")
     assert said.code == 2
     assert "there is no utterance 'test/99'" in said.err
+
+
+def test_a_transducer_begins_with_the_layers_of_a_network_that_learnt_by_ctc(runs: dict[str, Path]) -> None:
+    init = f"init=[{{from: '{runs['blstm']}', map: {{output: null}}}}]"
+    said: list[str] = []
+    settings = load_recipe("transducer_tones", *SHORT, "model.first_weights=0.1", init).settings
+    model = build_task(settings, note=said.append).model
+    trained = load(RunFolder.open(runs["blstm"])).model
+    for name, weight in trained.layers.state_dict().items():
+        assert torch.equal(weight, model.layers.state_dict()[name])
+    (line,) = said
+    assert "init: 4 tensors from" in line
+    assert "missing there: prediction.inputs" in line
 
 
 def wav(path: Path, samples: np.ndarray, rate: int = 8000) -> Path:
