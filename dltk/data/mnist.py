@@ -44,8 +44,8 @@ class Mnist(ArrayDataset):
         download: fetch the files into data_dir where they are missing (11 MB).
         held_out: digits that the set is to be without.
         aligned: move each digit's ink to the middle, and slant it until it stands upright, as faces are aligned before.
-        turns: 4 adds to training and validation each digit turned by a quarter, a half and three quarters, as classes of
-            their own (digit 3 turned by a half is class 23): more identities for a network that is to tell strangers
+        turns: 4 adds to training and validation each digit turned by a quarter, a half and three quarters, as classes
+            of their own (digit 3 turned by a half is class 23): more identities for a network that is to tell strangers
             apart.
 
     Raises:
