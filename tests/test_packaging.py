@@ -92,7 +92,7 @@ def test_installed_mistake_is_one_line(installed, tmp_path):
 
 def test_extras_are_those_of_the_readme():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = {"ray", "deepspeed", "text", "speech", "onnx", "s3", "gs", "test", "all"}
+    extras = {"ray", "deepspeed", "text", "faces", "speech", "onnx", "s3", "gs", "test", "all"}
     assert set(project["optional-dependencies"]) == extras
     readme = (ROOT / "README.md").read_text()
     for extra in project["optional-dependencies"]:

@@ -55,7 +55,7 @@ def verify(folder: "RunFolder", checkpoint: str) -> Verified:
         remedy = "Draw a run of the recipe deepface_strangers, or set data.held_out."
         raise LaunchError(folder.path, "data.held_out", "names no classes that the network never saw", remedy)
     data = build_data(settings)
-    known = [k for k in range(len(data.part("train").classes)) if k not in held_out]
+    known = data.part("test").targets.unique().tolist()
     strangers = build_data({**settings, "data": {**settings["data"], "held_out": known}}).part("test")
     largest = _features(task, data.part("train").images).amax(0)  # (m,)
     seen = _spread(data.part("val"), KNOWN)

@@ -78,14 +78,28 @@ def read_table(package: str, path: str, distribution: str, columns: int) -> NDAr
     Raises:
         DataError: the package is not installed, or its table is not what it was.
     """
-    spec = importlib.util.find_spec(package)
-    folders = (spec.submodule_search_locations or []) if spec is not None else []
-    file = next((Path(folder, path) for folder in folders if Path(folder, path).is_file()), None)
-    if file is None:
-        raise DataError(
-            "", "data.name", f"the data come with {distribution}, which is not installed", "Install dltk again."
-        )
+    file = package_file(package, path, distribution, "Install dltk again.")
     table = np.loadtxt(io.BytesIO(gzip.decompress(file.read_bytes())), delimiter=",", dtype=np.int64)
     if table.ndim != 2 or table.shape[1] != columns:
         raise DataError(file, "", f"holds a table of shape {table.shape}, not of {columns} columns")
     return table
+
+
+def package_file(package: str, path: str, distribution: str, remedy: str) -> Path:
+    """A file from inside another package.
+
+    Args:
+        package: as it is imported.
+        path: of the file in the package.
+        distribution: the package as it is installed.
+        remedy: what to do where it is not.
+
+    Raises:
+        DataError: the package is not installed, or has no such file.
+    """
+    spec = importlib.util.find_spec(package)
+    folders = (spec.submodule_search_locations or []) if spec is not None else []
+    file = next((Path(folder, path) for folder in folders if Path(folder, path).is_file()), None)
+    if file is None:
+        raise DataError("", "data.name", f"the data come with {distribution}, which is not installed", remedy)
+    return file

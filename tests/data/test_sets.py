@@ -64,6 +64,36 @@ def test_digits_that_are_held_out_are_in_no_part_and_the_others_stay_as_they_are
             Mnist("train", variant="5000", held_out=digits)
 
 
+def test_digits_that_are_aligned_stand_upright_in_the_middle():
+    images = Mnist("test", variant="5000", image_size=32, aligned=True).images[::25, 0].double()  # (40, 32, 32)
+    at = torch.arange(32).double() - 15.5
+    amount = images.sum((1, 2))
+    across, down = (images.sum(1) @ at) / amount, (images.sum(2) @ at) / amount
+    assert max(across.abs().max(), down.abs().max()) < 0.15
+    below, right = at - down[:, None], at - across[:, None]
+    slant = torch.einsum("nij,ni,nj->n", images, below, right) / torch.einsum("nij,ni->n", images, below**2)
+    assert slant.abs().max() < 0.05
+    plain = Mnist("test", variant="5000", image_size=32).images[::25, 0].double()
+    assert (images.sum((1, 2)) / plain.sum((1, 2)) - 1).abs().max() < 0.15  # no ink is lost
+    assert ((plain.sum(1) @ at) / plain.sum((1, 2))).abs().max() > 0.9
+
+
+def test_digits_in_four_turns_are_forty_classes():
+    plain = Mnist("train", variant="5000", held_out=[0, 1])
+    turned = Mnist("train", variant="5000", held_out=[0, 1], turns=4)
+    count = len(plain)
+    assert len(turned) == 4 * count == len(set(turned.keys))
+    assert torch.equal(turned.images[:count], plain.images)
+    assert turned.keys[:count] == plain.keys
+    for turn in range(1, 4):
+        number = turn * count + 100
+        assert torch.equal(turned.images[number], plain.images[100].rot90(turn, (1, 2)))
+        assert turned.targets[number] == plain.targets[100] + 10 * turn
+    assert turned.classes[23] == "3, half turned"
+    test = Mnist("test", variant="5000", held_out=[0, 1], turns=4)
+    assert torch.equal(test.images, Mnist("test", variant="5000", held_out=[0, 1]).images)
+
+
 def test_too_small_an_image_is_refused():
     with pytest.raises(DataError, match=r"data.image_size: 20 is less than MNIST's 28 pixels\. Set at least 28\."):
         Mnist("train", variant="5000", image_size=20)

@@ -11,6 +11,7 @@ from dltk.launch.debugging.training import Watch, train
 
 LARGER = (10.0, 100.0, 1000.0)  # tried where the loss does not move at all
 SMALLER = (0.1, 0.01, 0.001)  # learning rates tried, as factors of the recipe's
+LONGER = 3  # times as many steps, where a smaller rate is ahead in the first
 EXPLODED = 1.5  # times the first loss
 FALLEN = 0.97
 PLAINLY_FALLEN = 0.9
@@ -20,19 +21,24 @@ STILL_FALLING = 0.95  # the last quarter's loss over that of the quarter before
 
 
 def learning_rate(context: Context) -> Finding:
-    """The loss does not rise in the first steps, or no smaller rate does better."""
+    """The loss falls in the first steps, or soon after, or no smaller rate does better."""
     first = context.once(look).loss
     count = context.budget.rate_steps
-    ends = {1.0: _end(context, 1.0)}
+    ends = {1.0: _end(context, 1.0, count)}
     if ends[1.0] < _times(first, FALLEN):
         return passed(f"the loss {_moves(first, ends[1.0])} in {count} steps", first=first, last=ends)
-    ends |= {factor: _end(context, factor) for factor in SMALLER}
+    ends |= {factor: _end(context, factor, count) for factor in SMALLER}
     best = min(SMALLER, key=lambda factor: (not math.isfinite(ends[factor]), ends[factor]))
     exploded = not ends[1.0] < _times(first, EXPLODED)
     story = f"the loss {_moves(first, ends[1.0])} in {count} steps"
     if exploded and not ends[best] < _times(first, EXPLODED):
         remedy = "No smaller rate helps: look at the loss, the first weights and the scale of the data."
         return failed(f"{story}, and explodes at a thousandth of the rate too", remedy, first=first, last=ends)
+    if not exploded and ends[best] < _times(first, PLAINLY_FALLEN):
+        later = _end(context, 1.0, LONGER * count)  # a rate that is high, and yet learns, is slow at first
+        if later < _times(first, PLAINLY_FALLEN):
+            says = f"{story}, and to {later:.3g} in {LONGER * count}"
+            return passed(says, first=first, last=ends, later=later)
     if exploded or ends[best] < _times(first, PLAINLY_FALLEN):
         rate = context.settings["optimizer"].get("lr")
         remedy = f"Multiply optimizer.lr by {best:g}." if rate is None else f"Set optimizer.lr={rate * best:g}."
@@ -41,9 +47,8 @@ def learning_rate(context: Context) -> Finding:
     return passed(f"{story}, and no smaller rate does better (a plateau)", first=first, last=ends)
 
 
-def _end(context: Context, factor: float) -> float:
-    """The mean loss of the last fifth of some steps; infinite where one is not finite."""
-    count = context.budget.rate_steps
+def _end(context: Context, factor: float, count: int) -> float:
+    """The mean loss of the last fifth of `rate_steps` at the end of so many; infinite where one is not finite."""
     watch = train(
         context,
         context.task(rate=factor),
@@ -52,7 +57,7 @@ def _end(context: Context, factor: float) -> float:
     )
     if not all(map(math.isfinite, watch.losses)):
         return math.inf
-    return fmean(watch.losses[-max(1, count // 5) :])
+    return fmean(watch.losses[-max(1, context.budget.rate_steps // 5) :])
 
 
 def _moves(first: float, last: float) -> str:
