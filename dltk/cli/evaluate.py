@@ -199,7 +199,8 @@ def _show(asked: "Asked", result: dict[str, Any]) -> None:
     for line in _verdict(asked, result):
         terminal.say(line)
     for name, signature in ([result] if averaged else members or [result])[0].get("signatures", {}).items():
-        terminal.say(f"{name}: sacrebleu {signature}")
+        by = "sacrebleu " if name.startswith(("bleu", "chrf")) else ""  # others name the program themselves
+        terminal.say(f"{name}: {by}{signature}")
     for one in [*([] if averaged else members), result]:
         if one["predictions"]:
             of_text = "translation" if "signatures" in one else "text"
