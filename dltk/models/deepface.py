@@ -5,7 +5,7 @@ section 3 and figure 2. Images are 152 x 152, of faces that were turned to the f
 part of a face. Layers as printed, with 4,030 people, have 118,923,774 weights, nearly all in the local and full ones;
 the paper says "more than 120 million", and 95 % of them there.
 
-Departs from the paper: faces are not aligned here, the images bring that with them. That C1's 142 x 142 places are
+Departs from the paper: faces are not aligned here (`dltk.data.frontal` does that). That C1's 142 x 142 places are
 pooled to 71 x 71 is read as a last window that reaches over the edge.
 """
 
