@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from dltk.layers import expect, tokens
+from dltk.layers.fused_lstm import FusedLSTM
 
 State = tuple[Tensor, ...]  # outputs and cells, each (b, l, n)
 
@@ -67,8 +68,8 @@ class Seq2Seq(nn.Module):
         between = dropout if num_layers > 1 else 0.0
         self.source_embedding = tokens.embedding(source_vocab_size, embedding_size)
         self.target_embedding = tokens.embedding(target_vocab_size, embedding_size)
-        self.encoder = nn.LSTM(embedding_size, hidden_size, num_layers, batch_first=True, dropout=between)
-        self.decoder = nn.LSTM(embedding_size, hidden_size, num_layers, batch_first=True, dropout=between)
+        self.encoder = FusedLSTM(embedding_size, hidden_size, num_layers, batch_first=True, dropout=between)
+        self.decoder = FusedLSTM(embedding_size, hidden_size, num_layers, batch_first=True, dropout=between)
         self.output = nn.Linear(hidden_size, target_vocab_size)
         for name, parameter in self.named_parameters():
             parameter.requires_grad_("bias_hh" not in name)
@@ -176,7 +177,7 @@ def _some_layers(lstm: nn.LSTM, layers: Sequence[int]) -> nn.LSTM:
     """An LSTM of some of another's layers, with their parameters."""
     size = lstm.input_size if 0 in layers else lstm.hidden_size
     between = lstm.dropout if len(layers) > 1 else 0.0
-    part = nn.LSTM(size, lstm.hidden_size, len(layers), batch_first=True, dropout=between)
+    part = FusedLSTM(size, lstm.hidden_size, len(layers), batch_first=True, dropout=between)
     for place, layer in enumerate(layers):
         for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             setattr(part, f"{kind}_l{place}", getattr(lstm, f"{kind}_l{layer}"))

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from dltk.layers import expect, tokens
 from dltk.layers.fan_in import unit_variance
+from dltk.layers.fused_lstm import FusedLSTM
 from dltk.models.encoder import Encoder
 
 State = tuple[Tensor, ...]  # outputs and cells, each (b, n)
@@ -78,7 +79,7 @@ class ShowAndTell(nn.Module):
         locations = 1 if self.pooled else self.encoder.rows * self.encoder.columns
         self.image_vector = nn.Linear(self.encoder.maps * locations, embedding_size)
         self.word_embedding = tokens.embedding(vocab_size, embedding_size)
-        self.lstm = nn.LSTM(embedding_size, hidden_size, batch_first=True)
+        self.lstm = FusedLSTM(embedding_size, hidden_size, batch_first=True)
         self.output = nn.Linear(hidden_size, vocab_size)
         self.drop = nn.Dropout(dropout)
         for name, parameter in self.named_parameters():

@@ -106,7 +106,7 @@ def test_files_that_are_none(dltk: Command, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
+def web(tmp_path: Path) -> Iterator[str]:
     """A web server of the test's folder."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as one:
@@ -115,10 +115,10 @@ def server(tmp_path: Path) -> Iterator[str]:
         one.shutdown()
 
 
-def test_an_address_needs_its_hash(dltk: Command, server: str, tmp_path: Path) -> None:
+def test_an_address_needs_its_hash(dltk: Command, web: str, tmp_path: Path) -> None:
     save_file({"features.0.weight": torch.zeros(2)}, tmp_path / "some.safetensors")
     digest = hashlib.sha256((tmp_path / "some.safetensors").read_bytes()).hexdigest()
-    command = ("checkpoint", "import", f"{server}/some.safetensors", "--as", "vgg11", "--layout", "torchvision")
+    command = ("checkpoint", "import", f"{web}/some.safetensors", "--as", "vgg11", "--layout", "torchvision")
     assert "--sha256: is missing" in dltk(*command).err
     assert f"is {digest}, not {'0' * 64}" in dltk(*command, "--sha256", "0" * 64).err
     assert "holds no vgg11" in dltk(*command, "--sha256", digest).err  # it was fetched and read

@@ -83,7 +83,10 @@ def test_a_run_that_trains_shows_how_far_it_is(dltk: Command, tmp_path: Path) ->
     assert "steps" not in dltk("runs", tmp_path / "runs", "--json").json[0]
 
 
-def test_a_long_name_stays_on_one_line_where_no_terminal_shows_it(dltk: Command, tmp_path: Path) -> None:
+def test_a_long_name_stays_on_one_line_where_no_terminal_shows_it(
+    dltk: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)  # tests in several processes have it
     name = "small/" + ",".join(f"optimizer.lr=0.{number}" for number in range(3))
     made(tmp_path / "runs", name, metrics={"test/top1_error": 3.0})
     said = dltk("runs", tmp_path / "runs")

@@ -465,7 +465,10 @@ def one_line(said: Said) -> str:
             "no_such_file: cannot be read (No such file or directory). Give a file of word pairs.",
         ),
         (["evaluate", "RUN", "--together"], "--together: is of several translators, and one is named. Name several."),
-        (["predict", "DIGITS", "--score"], "--score: is of translations, and task 'classification' gives none."),
+        (
+            ["predict", "DIGITS", "--score"],
+            "--score: is of runs whose task is translation, and this one's is",
+        ),
         (["predict", "DIGITS"], "FILES: are missing. Give pictures; lines of text are for runs that translate."),
         (["predict", "RUN", "--with", "DIGITS"], "Classification does not translate. Give a run that does."),
         (
