@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
 
 class FusedLSTM(nn.LSTM):
@@ -17,8 +16,7 @@ class FusedLSTM(nn.LSTM):
 
     def forward(self, input: Any, hx: tuple[Tensor, Tensor] | None = None) -> Any:
         """Sequences (b, t, x), or packed, and a state (l, b, n) twice, to what is written (b, t, n), and the state."""
-        fits = isinstance(input, PackedSequence) or input.device.type != "cpu" or not torch.is_autocast_enabled("cpu")
-        if fits or computes_in_16_bits():
+        if not torch.is_autocast_enabled("cpu") or input.data.device.type != "cpu" or computes_in_16_bits():
             return super().forward(input, hx)
         with torch.autocast("cpu", enabled=False):
             return super().forward(input.float(), None if hx is None else (hx[0].float(), hx[1].float()))

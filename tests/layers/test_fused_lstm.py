@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from dltk.layers import fused_lstm
 from dltk.layers.fused_lstm import FusedLSTM
@@ -22,8 +23,10 @@ def test_under_autocast_it_computes_in_32_bits_where_the_cpu_has_no_16(monkeypat
     monkeypatch.setattr(fused_lstm, "computes_in_16_bits", lambda: False)
     lstm = FusedLSTM(3, 5, batch_first=True)
     inputs = torch.randn(4, 6, 3).to(torch.bfloat16)
+    packed = pack_padded_sequence(inputs, torch.full((4,), 6), batch_first=True)
     with torch.autocast("cpu", torch.bfloat16):
-        found = lstm(inputs)[0]
+        found, found_of_packed = lstm(inputs)[0], lstm(packed)[0]
     assert torch.equal(found, lstm(inputs.float())[0])
+    assert torch.equal(pad_packed_sequence(found_of_packed, batch_first=True)[0], found)
     found.sum().backward()
     assert lstm.weight_hh_l0.grad is not None
