@@ -38,14 +38,16 @@ class Workshop:
         """Run `dltk …` in the folder to its end, with the exit code expected."""
         return self.start(*arguments, **more).end(expect, timeout)
 
-    def slow(self, name: str, place: str, *settings: str, ranks: int = 1, **more: Any) -> Command:
-        """Start or go on with run `name` and return when it is where it takes its time, as `train 20`."""
+    def slow(
+        self, name: str, place: str, *settings: str, ranks: int = 1, seconds: float = 0.3, **more: Any
+    ) -> Command:
+        """Start or go on with run `name` and return when it is where it takes `seconds` a batch, as `train 20`."""
         marks = self.marks(name)
         (marks / "plan").write_text(place)
         reached = [marks / f"slow-{rank}" for rank in range(ranks)]
         for mark in reached:
             mark.unlink(missing_ok=True)
-        fault = f"train.callbacks=[{{name: 'faults:Slow', marks: '{marks}'}}]"
+        fault = f"train.callbacks=[{{name: 'faults:Slow', marks: '{marks}', seconds: {seconds}}}]"
         command = self.start("train", "small.yaml", f"run={name}", fault, *settings, **more)
         there = lambda: all(mark.exists() for mark in reached) or command.code is not None  # noqa: E731
         wait_until(there, f"{name} to come to {place}", 60, command.kill)
