@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from dltk.tasks.captioning import Captioning
 # Shapes: n pictures, t words of a caption, c channels, h rows, w columns.
 
 END = "<end>"
+WHITE = 0.5  # of a panel, where most was looked at
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,18 @@ class Described:
         """For JSON."""
         told = {"caption": self.text, "score": self.score, "words": self.words}
         return {**told, "weights": np.round(self.weights.astype(np.float64), 6).tolist()}
+
+    def panels(self, image: Tensor) -> list[NDArray[np.float32]]:
+        """The picture (c, h, w), bytes, and once more for each word: (h, w, 3), from 0 to 1.
+
+        The whiter a place, the more the word owes to it: the weights are laid over the picture as figure 2 of the paper
+        has it, enlarged to its size, smoothed, and white.
+        """
+        picture = image.permute(1, 2, 0).numpy().astype(np.float32) / 255  # (h, w, c)
+        picture = picture.repeat(3, 2) if picture.shape[2] == 1 else picture
+        size = picture.shape[:2]
+        lights = [_enlarged(torch.from_numpy(one), size) for one in self.weights]
+        return [picture, *((1 - WHITE) * picture + WHITE * light[:, :, None] for light in lights)]
 
 
 def describer(folder: RunFolder, task: Any, what: str) -> Captioning:
@@ -95,3 +109,10 @@ def describe(folder: RunFolder, loaded: Any, image: Tensor, width: int) -> Descr
     grid: Any = best.alignment.float().unflatten(1, model.locations).numpy()  # (t, rows, columns)
     words = [*map(vocabulary.name, best.tokens), *([END] if best.finished else [])]
     return Described(words, grid, vocabulary.decode(best.tokens), best.score)
+
+
+def _enlarged(weights: Tensor, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Weights (rows, columns) as light from 0 to 1 over a picture of that size (h, w), the heaviest place being 1."""
+    light = F.interpolate(weights[None, None], size, mode="bilinear", align_corners=False)[0, 0]  # (h, w)
+    lit: NDArray[np.float32] = (light / light.max()).numpy()
+    return lit

@@ -1,7 +1,7 @@
 """What a run that still trains shows in W&B after validations: the same samples each time, confusions, filters.
 
 Taken from what the validation computes anyway: the network is not asked again, and no process waits for another but to
-add up small counts. Alignments, which would need a translation of their own, are shown at the run's end alone.
+add up small counts. Alignments, and where a captioner looked, would need that: they are shown at the run's end alone.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,6 @@ from dltk.run.tracking import Tracker
 from dltk.tasks.classification import Classification
 from dltk.tasks.shards import Shards
 from dltk.tasks.task import Task
-from dltk.tasks.translation import Translation
 
 # Shapes: b samples of a batch, k classes.
 
@@ -103,8 +102,7 @@ class Glimpses(Callback):
             things.append(showing.predictions(samples, part, "val"))
         if self._counts is not None:
             things += showing.confusion(self._counts.cpu().numpy(), part, f"val, step {task.step:,}")
-        if isinstance(task, Translation) and task.written:
-            things.append(showing.translations(task, task.written[: self.count], part, "val"))
+        things += showing.written(task, part, "val", self.count)
         if type(task.shards) is Shards:  # else the layer is in pieces
             things += showing.filters_of(task.model)
         return things

@@ -1,4 +1,4 @@
-"""What W&B shows in its own types of a finished run: predictions, confusions, translations, alignments, filters.
+"""What W&B shows in its own types of a finished run: predictions, confusions, what was written, alignments, filters.
 
 Few and small, so that it costs seconds: some dozens of rows, pictures of at most 128 pixels. `dltk draw`, `evaluate
 --report` and `compare --html` show more.
@@ -19,11 +19,15 @@ from dltk.compare.claims import claim_of
 from dltk.data.datamodule import DataModule
 from dltk.data.dataset import keys_of
 from dltk.launch.aligned import align
+from dltk.launch.described import describe
 from dltk.launch.evaluation import Evaluated
 from dltk.run.claim import verdict
 from dltk.run.folder import RunFolder
+from dltk.tasks.captioning import Captioned, Captioning
 from dltk.tasks.classification import Classification
 from dltk.tasks.decoding import Attentive
+from dltk.tasks.task import Task
+from dltk.tasks.transcription import Transcribed, Transcription
 from dltk.tasks.translation import Translated, Translation
 
 # Shapes: n samples, k classes; c channels, h rows, w columns; s source tokens, t tokens of the translation.
@@ -52,8 +56,15 @@ def things(folder: RunFolder, data: DataModule, found: Evaluated) -> list[Thing]
     shown: list[Thing] = []
     if isinstance(task, Classification) and found.samples["scores"].ndim == 2:
         shown += _classified(found.samples, part, split, str(found.answer["protocol"]))
-    if isinstance(task, Translation):
-        shown += _translated(folder, task, found.samples, part, split)
+    shown += written(task, part, split, SENTENCES, worst=True)
+    if isinstance(task, Translation) and isinstance(task.model, Attentive):
+        sentences = [row[1] for row in shown[0]["rows"] if row[1].strip()]
+        images = [_alignment(folder, task, sentence) for sentence in sentences[:ALIGNMENTS]]
+        shown.append({"name": "alignments", "kind": "images", "images": images})
+    if isinstance(task, Captioning) and task.looks:
+        pictures = [_image_of(part, _numbers(part, split), row[0]) for row in shown[0]["rows"][:ALIGNMENTS]]
+        images = [_attention(folder, task, picture) for picture in pictures]
+        shown.append({"name": "attention", "kind": "images", "images": images})
     return shown + filters_of(task.model)
 
 
@@ -86,7 +97,7 @@ def predictions(samples: Mapping[str, NDArray[Any]], part: Any, split: str) -> T
     keys, targets = samples["keys"], samples["targets"]
     shares = torch.from_numpy(samples["scores"]).double().softmax(1).numpy()
     names = _class_names(part, shares.shape[1])
-    numbers = {key: number for number, key in enumerate(keys_of(part, split))}
+    numbers = _numbers(part, split)
     rows = []
     for at, chosen in enumerate(shares.argmax(1).tolist()):
         image = part[numbers[str(keys[at])]].get("image")
@@ -110,33 +121,62 @@ def _class_names(part: Any, k: int) -> list[str]:
     return known if len(known) == k else [str(number) for number in range(k)]
 
 
-# Translations -------------------------------------------------------------------------------------------------------
+# What networks write ------------------------------------------------------------------------------------------------
 
 
-def _translated(
-    folder: RunFolder, task: Translation, samples: Mapping[str, NDArray[Any]], part: Any, split: str
-) -> list[Thing]:
-    order = np.argsort(samples["exact"], kind="stable")[:SENTENCES].tolist()  # those that differ first
-    names = ("keys", "hypotheses", "references", "exact", "source_tokens")
-    every = [Translated(*(samples[name][at] for name in names)) for at in order]
-    table = translations(task, every, part, split)
-    rows, shown = table["rows"], [table]
-    if isinstance(task.model, Attentive):
-        images = [_alignment(folder, task, row[1]) for row in rows[:ALIGNMENTS] if row[1].strip()]
-        shown.append({"name": "alignments", "kind": "images", "images": images})
-    return shown
+def written(task: Task, part: Any, split: str, count: int, *, worst: bool = False) -> list[Thing]:
+    """A table of what was written of the part evaluated last: nothing where nothing was.
+
+    Args:
+        task: of the network.
+        part: the part.
+        split: its name.
+        count: rows at most.
+        worst: those that are none of the references first; else in the order of their keys.
+    """
+    order: list[Any] = []
+    if isinstance(task, Translation | Captioning):
+        order = task.written
+    elif isinstance(task, Transcription):
+        order = task.transcribed
+    if worst:
+        order = sorted(order, key=lambda one: bool(one.exact))
+    if not order:
+        return []
+    if isinstance(task, Translation):
+        return [_translations(task, order[:count], part, split)]
+    if isinstance(task, Captioning):
+        return [_captions(order[:count], part, split)]
+    return [_transcripts(order[:count])]
 
 
-def translations(task: Translation, every: Sequence[Translated], part: Any, split: str) -> Thing:
-    """A row for each sentence, in their order."""
+def _translations(task: Translation, every: Sequence[Translated], part: Any, split: str) -> Thing:
     vocabulary, _ = task.required_vocabularies()
-    numbers = {key: number for number, key in enumerate(keys_of(part, split))}
+    numbers = _numbers(part, split)
     rows = []
     for one in every:
-        source = vocabulary.decode([int(token) for token in part[numbers[str(one.key)]]["source"]])
-        rows.append([str(one.key), source, str(one.reference), str(one.hypothesis), bool(one.exact)])
+        source = vocabulary.decode([int(token) for token in part[numbers[one.key]]["source"]])
+        rows.append([one.key, source, one.reference, one.hypothesis, one.exact])
     columns = ["key", "source", "reference", "translation", "exact"]
     return {"name": "translations", "kind": "table", "columns": columns, "rows": rows}
+
+
+def _captions(every: Sequence[Captioned], part: Any, split: str) -> Thing:
+    judged = any(one.verdict is not None for one in every)
+    numbers = _numbers(part, split)
+    rows = []
+    for one in every:
+        picture = {"png": _png(_image_of(part, numbers, one.key))}
+        said = [one.key, picture, one.hypothesis, "\n".join(one.references), one.exact]
+        rows.append([*said, *([bool(one.verdict and one.verdict.true)] if judged else [])])
+    columns = ["key", "picture", "caption", "references", "exact", *(["true"] if judged else [])]
+    return {"name": "captions", "kind": "table", "columns": columns, "rows": rows}
+
+
+def _transcripts(every: Sequence[Transcribed]) -> Thing:
+    rows = [[one.key, one.reference, one.hypothesis, one.exact] for one in every]
+    columns = ["key", "reference", "transcript", "exact"]
+    return {"name": "transcripts", "kind": "table", "columns": columns, "rows": rows}
 
 
 def _alignment(folder: RunFolder, task: Translation, sentence: str) -> Thing:
@@ -148,7 +188,26 @@ def _alignment(folder: RunFolder, task: Translation, sentence: str) -> Thing:
     return {"png": _encoded(image), "caption": caption}
 
 
+def _attention(folder: RunFolder, task: Captioning, image: NDArray[np.uint8]) -> Thing:
+    """The picture (c, h, w) and, for each word of its caption, where the network looked, side by side."""
+    pixels = torch.from_numpy(image)
+    found = describe(folder, task, pixels, 1)
+    strip = np.concatenate(found.panels(pixels), axis=1)  # (h, (1 + t) w, 3)
+    return {"png": _encoded(Image.fromarray((255 * strip).astype(np.uint8))), "caption": " ".join(found.words)}
+
+
+def _numbers(part: Any, split: str) -> dict[str, int]:
+    """Where in a part each key is."""
+    return {key: number for number, key in enumerate(keys_of(part, split))}
+
+
 # Pictures -----------------------------------------------------------------------------------------------------------
+
+
+def _image_of(part: Any, numbers: Mapping[str, int], key: str) -> NDArray[np.uint8]:
+    """A sample's picture (c, h, w)."""
+    image: NDArray[np.uint8] = np.asarray(part[numbers[key]]["image"])
+    return image
 
 
 def filters_of(model: nn.Module) -> list[Thing]:

@@ -38,9 +38,7 @@ class Workshop:
         """Run `dltk …` in the folder to its end, with the exit code expected."""
         return self.start(*arguments, **more).end(expect, timeout)
 
-    def slow(
-        self, name: str, place: str, *settings: str, ranks: int = 1, seconds: float = 0.3, **more: Any
-    ) -> Command:
+    def slow(self, name: str, place: str, *settings: str, ranks: int = 1, seconds: float = 0.3, **more: Any) -> Command:
         """Start or go on with run `name` and return when it is where it takes `seconds` a batch, as `train 20`."""
         marks = self.marks(name)
         (marks / "plan").write_text(place)

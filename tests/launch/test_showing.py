@@ -16,15 +16,15 @@ from torch import nn
 import dltk
 from dltk import recipe
 from dltk.assemble import build_data, build_task
+from dltk.data.datamodule import DataModule
 from dltk.launch import showing
-from dltk.launch.evaluation import Question, evaluate
+from dltk.launch.evaluation import Evaluated, Question, evaluate
 from dltk.launch.glimpses import MOST, Glimpses
 from dltk.run.folder import RunFolder
 from dltk.run.protocol import GREEDY
 from dltk.run.wandb_files import records, segments
 from dltk.tasks.shards import Shards
-from dltk.tasks.translation import Translation
-from dltk.trainer.make import Place
+from dltk.trainer.make import Place, bare_trainer
 
 
 def merged(items: Any) -> dict[str, Any]:
@@ -104,17 +104,23 @@ def test_a_long_run_shows_few_of_its_validations() -> None:
     assert len(told.shown) == MOST
 
 
+def untrained(folder: Path, name: str, *settings: str) -> tuple[RunFolder, DataModule, Evaluated]:
+    """A run of a recipe that has just begun, and its evaluation."""
+    wanted = recipe.load(name, *settings)
+    run = RunFolder.create(folder, "small", wanted.settings, run="a", text=recipe.freeze(wanted))
+    task, data = build_task(wanted.settings), build_data(wanted.settings)
+    task.require(data.part("train"))
+    state: dict[str, Any] = {"state_dict": task.state_dict()}
+    task.trainer = bare_trainer(Place(0, 1, "cpu"))
+    task.on_save_checkpoint(state)
+    run.checkpoints.write(0, state)
+    question = Question("test", "last", GREEDY)
+    return run, data, evaluate(run, Place(0, 1, "cpu"), wanted.settings, question, data=data)
+
+
 def test_a_translator_shows_sentences_and_where_it_looked(tmp_path: Path) -> None:
     sizes = ("model.hidden_size=12", "model.embedding_size=8", "data.pairs=300")
-    wanted = recipe.load("rnnsearch_number_names", *sizes)
-    run = RunFolder.create(tmp_path, "small", wanted.settings, run="a", text=recipe.freeze(wanted))
-    task, data = build_task(wanted.settings), build_data(wanted.settings)
-    assert isinstance(task, Translation)
-    task.require(data.part("train"))
-    vocabularies = [one.to_plain() for one in task.required_vocabularies()]
-    run.checkpoints.write(0, {"state_dict": task.state_dict(), "vocabularies": vocabularies})
-    question = Question("test", "last", GREEDY)
-    found = evaluate(run, Place(0, 1, "cpu"), wanted.settings, question, data=data)
+    run, data, found = untrained(tmp_path, "rnnsearch_number_names", *sizes)
     table, alignments = showing.things(run, data, found)
     assert table["columns"] == ["key", "source", "reference", "translation", "exact"]
     assert 0 < len(table["rows"]) <= showing.SENTENCES
@@ -129,6 +135,38 @@ def test_a_translator_shows_sentences_and_where_it_looked(tmp_path: Path) -> Non
     across, _, down = first["caption"].partition(" | down: ")
     assert width == showing.SQUARE * len(across.removeprefix("across: ").split())
     assert height == showing.SQUARE * len(down.split())
+
+
+def test_a_captioner_shows_pictures_and_where_it_looked(tmp_path: Path) -> None:
+    sizes = ("model.narrow=16", "model.hidden_size=12", "model.embedding_size=8", "data.held_out=12", "task.longest=4")
+    run, data, found = untrained(tmp_path, "show_attend_tell_shapes", *sizes)
+    table, attention, _ = showing.things(run, data, found)
+    assert table["columns"] == ["key", "picture", "caption", "references", "exact", "true"]
+    assert len(table["rows"]) == 12
+    kept = {one.key: one for one in found.task.written}
+    for key, picture, caption, references, exact, true in table["rows"]:
+        assert (caption, references.split("\n"), exact) == (kept[key].hypothesis, list(kept[key].references), False)
+        assert true == kept[key].verdict.true
+        assert opened(picture["png"]).size == (64, 64)
+    assert len(attention["images"]) == showing.ALIGNMENTS
+    for image, row in zip(attention["images"], table["rows"], strict=False):
+        words = image["caption"].split()
+        assert " ".join(word for word in words if word != "<end>") == row[2]
+        assert opened(image["png"]).size == (32 * (1 + len(words)), 32)
+    assert showing.written(found.task, data.part("test"), "test", 3)[0]["rows"] == table["rows"][:3]
+
+
+def test_a_transcriber_shows_transcripts(tmp_path: Path) -> None:
+    run, data, found = untrained(tmp_path, "blstm_tones", "model.hidden_size=4", "data.utterances=20")
+    (table,) = showing.things(run, data, found)
+    assert table["columns"] == ["key", "reference", "transcript", "exact"]
+    assert [row[0] for row in table["rows"]] == [one.key for one in found.task.transcribed]
+    assert all(set(row[1].split()) <= set(data.part("test").classes) for row in table["rows"])
+    found.task.transcribed[1:] = [one._replace(exact=True) for one in found.task.transcribed[1:]][::-1]
+    shown = showing.written(found.task, data.part("test"), "test", 9, worst=True)[0]["rows"]
+    assert [row[3] for row in shown] == [False, True, True, True]
+    found.task.transcribed.clear()
+    assert showing.written(found.task, data.part("test"), "test", 9) == []
 
 
 def opened(png: str) -> Image.Image:
