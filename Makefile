@@ -7,8 +7,8 @@ SEEDS ?=
 
 DLTK = $(VENV)/bin/dltk
 PY = $(VENV)/bin/python
-# A process of tests for each core, a file of tests in one of them: its runs are shared.
-PARALLEL = -n logical --maxprocesses 8 --dist loadfile
+# A process of tests for each core; those that share runs stay together (tests/conftest.py).
+PARALLEL = -n logical --maxprocesses 8 --dist loadgroup
 READY = $(PYTHON) -I dltk/bootstrap.py --venv "$(VENV)"
 
 .PHONY: help quickstart test test-cluster lint format bench soak claims readme clean
@@ -37,10 +37,10 @@ test:
 	@$(READY) test
 	@$(PY) -m pytest $(PARALLEL) -m "not cluster and not gpu and not long"
 
-# One process of tests: each has groups of processes of its own, which live through all of them.
+# Most jobs wait, for a signal or for a node that is gone: two processes of tests take turns at the cores.
 test-cluster:
 	@$(READY) test deepspeed ray
-	@$(PY) -m pytest -m "cluster and not gpu and not long"
+	@$(PY) -m pytest -n 2 --dist loadgroup -m "cluster and not gpu and not long"
 
 lint:
 	@$(READY) test

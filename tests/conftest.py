@@ -55,6 +55,13 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file of tests is run by one process, for it shares runs; those that share groups of processes are, too."""
+    for item in items:
+        group = "strategies" if "strategies" in item.path.parts else item.path.relative_to(item.config.rootpath)
+        item.add_marker(pytest.mark.xdist_group(str(group)))
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The home folder goes with the session."""
     config.stash[home].cleanup()
