@@ -135,7 +135,7 @@ class Utilisation(Callback):
     def __init__(self, precision: str, *, compiled: bool = False) -> None:
         self.type = TYPES[precision]
         self.compiled = compiled
-        self.peak = 0.0  # FLOPs a second of the process's device
+        self.peak = 0.0  # FLOPs a second of the process's device; of the others than the first nobody asks
         self.counted: dict[Shape, int] = {}  # operations, forward and backward
         self._since: Counter[Shape] = Counter()  # micro-batches since the share was read
         self._watched = 0
@@ -149,13 +149,15 @@ class Utilisation(Callback):
     def share(self, samples_per_second: float, processes: int) -> float | None:
         """The share of what the devices of all processes could do; None where no operations are known.
 
+        The first process tells: what it could do, the others could.
+
         Args:
             samples_per_second: of all processes. Those of the others take what this one's do in the mean since the
                 last reading.
             processes: each with a device.
         """
         samples = sum(shape[0] * times for shape, times in self._since.items())
-        if not samples:
+        if not samples or not self.peak:
             return None
         operations = estimates(self.counted, list(self._since))
         flops = sum(operations[shape] * times for shape, times in self._since.items()) / samples
@@ -164,10 +166,10 @@ class Utilisation(Callback):
 
     def on_train_start(self, trainer: Trainer, task: Task) -> None:
         """Measure the device, unless the task moves nothing by gradients, or devices compute different parts."""
-        if trainer.optimizers and getattr(trainer.strategy, "alike", True):
-            self.peak = matrix_rate(task.device, self.type)
-        else:
+        if not (trainer.optimizers and getattr(trainer.strategy, "alike", True)):
             self._leave()
+        elif trainer.is_global_zero:
+            self.peak = matrix_rate(task.device, self.type)
 
     def on_train_batch_start(self, trainer: Trainer, task: Task, batch: Batch, batch_idx: int) -> None:
         """Begin to count, if there is something new."""

@@ -4,26 +4,33 @@
 else is as always: the launcher prepares the run, and each process trains it by `dltk.launch.rank.train`.
 """
 
-import json
+import multiprocessing
 import os
-import select
-import subprocess
-import sys
 import threading
 import traceback
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from dltk.errors import ExitCode
-from dltk.launch import processes
+from dltk.launch import processes, rank
 from dltk.launch.processes import Group
 from dltk.run.folder import RunFolder
+from dltk.trainer.make import Place
+from dltk.trainer.signals import Signals
 
-ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 200.0  # seconds for one training
-TRAININGS = 40  # of one group: threads of process groups that are gone stay, and hundreds of them take a core
+TRAININGS = 10  # of one group: threads of process groups that are gone stay, and hundreds of them take a core
+MODULE = "tests.launch.strategies.imported"  # by the process that the others are forked from
+
+
+class Rank(NamedTuple):
+    """One process of a group, and what is said with it."""
+
+    process: Any
+    pipe: Connection
 
 
 class Pool:
@@ -31,14 +38,14 @@ class Pool:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._groups: dict[int, list[subprocess.Popen[str]]] = {}
+        self._groups: dict[int, list[Rank]] = {}
         self._trained: dict[int, int] = {}  # by each group
 
     def run_processes(self, folder: RunFolder, command: list[str], accelerator: str, group: Group, signals: Any) -> Any:
         """One attempt: its exit code and reason. The command is `… rank FOLDER [CHECKPOINT]`."""
         world = group.world
         restart = command[4] if len(command) > 4 else None
-        request = {"folder": str(folder.path.absolute()), "token": folder.token, "restart": restart}
+        request = {"folder": folder.path.absolute(), "token": folder.token, "restart": restart and Path(restart)}
         ends = self._ask(world, request)
         bad = next((end for end in ends if end["code"] != ExitCode.DONE), None)
         if bad is None:
@@ -58,70 +65,72 @@ class Pool:
             self._groups[world] = self._begin(world)
         ranks = self._groups[world]
         self._trained[world] = self._trained.get(world, 0) + 1
-        late = threading.Timer(PATIENCE, self._kill, [ranks])
+        late = threading.Timer(PATIENCE, _kill, [ranks])
         late.start()
         try:
-            for process in ranks:
-                print(json.dumps(request), file=process.stdin, flush=True)
+            for one in ranks:
+                one.pipe.send(request)
             answers: list[dict[str, Any]] = []
-            waiting: list[Any] = [process.stdout for process in ranks]
+            waiting = [one.pipe for one in ranks]
             while waiting and all(answer["code"] == ExitCode.DONE for answer in answers):
-                for pipe in select.select(waiting, [], [])[0]:
-                    line = pipe.readline()
-                    answers.append(json.loads(line) if line else {"code": 1, "reason": "a process died", "trace": ""})
+                for pipe in wait(waiting):
+                    assert isinstance(pipe, Connection)
                     waiting.remove(pipe)
+                    try:
+                        answers.append(pipe.recv())
+                    except EOFError:
+                        answers.append({"code": 1, "reason": "a process died", "trace": ""})
             return answers
         finally:
             late.cancel()
 
-    def _begin(self, world: int) -> list["subprocess.Popen[str]"]:
+    def _begin(self, world: int) -> list[Rank]:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([MODULE])
         ranks = []
-        for rank, environment in processes._environments(Group(world), "cpu", ""):
-            path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-            environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-            log = (self.folder / f"world-{world}-rank-{rank}.log").open("ab")
-            command = [sys.executable, "-m", "tests.launch.strategies.pool"]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
-            ranks.append(subprocess.Popen(command, env=environment, text=True, cwd=ROOT, **pipes))
+        for number, environment in processes._environments(Group(world), "cpu", ""):
+            ours, theirs = context.Pipe()
+            log = self.folder / f"world-{world}-rank-{number}.log"
+            process = context.Process(target=serve, args=(theirs, {**environment, "OMP_NUM_THREADS": "1"}, log))
+            process.start()
+            theirs.close()
+            ranks.append(Rank(process, ours))
         return ranks
 
     def _end(self, world: int) -> None:
         ranks = self._groups.pop(world)
         self._trained.pop(world, None)
-        self._kill(ranks)
-        for process in ranks:
-            process.wait()
-
-    @staticmethod
-    def _kill(ranks: list["subprocess.Popen[str]"]) -> None:
-        for process in ranks:
-            process.kill()
+        _kill(ranks)
+        for one in ranks:
+            one.process.join()
+            one.pipe.close()
 
 
-def serve() -> None:
-    """Train what is asked for, one run a line, until the input ends."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    from dltk.launch import rank
-    from dltk.trainer.make import Place
-    from dltk.trainer.signals import Signals
+def _kill(ranks: list[Rank]) -> None:
+    for one in ranks:
+        one.process.kill()
 
+
+def serve(pipe: Connection, environment: dict[str, str], log: Path) -> None:
+    """Train what is asked for, one run at a time, until nobody asks any more."""
+    os.environ.update(environment)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
     place, linear = Place.of_environment(os.environ), torch.nn.functional.linear
     with Signals(say=False) as signals:
-        for line in sys.stdin:
-            asked = json.loads(line)
+        while True:
+            try:
+                asked = pipe.recv()
+            except EOFError:
+                return
             answer = {"code": 1, "reason": "", "trace": ""}
             try:
-                folder = RunFolder.open(Path(asked["folder"]), token=asked["token"])
+                folder = RunFolder.open(asked["folder"], token=asked["token"])
                 rank.set_threads(rank.effective_settings(folder), place.world)
-                restart = Path(asked["restart"]) if asked["restart"] else None
-                code, reason = rank.train(folder, place, signals, restart)
+                code, reason = rank.train(folder, place, signals, asked["restart"])
                 assert torch.nn.functional.linear is linear, "the training left torch changed"
                 answer |= {"code": int(code), "reason": reason}
             except BaseException as error:
                 answer |= {"reason": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
-            print(json.dumps(answer), file=answers, flush=True)
-
-
-if __name__ == "__main__":
-    serve()
+            pipe.send(answer)
