@@ -114,6 +114,7 @@ if __name__ == "__main__":  # a command's data workers import this file too
     from dltk.launch import measuring, processes, rank, simulation  # noqa: F401
     from dltk.trainer.strategies import zero
 
+    gc.freeze()  # children need not look through all of this for cycles
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the tests' terminal is not for the server
     request = serve()
     if request is not None:
