@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+PATIENCE = 3.0  # times as long as a quiet machine needs
+
 
 class Command:
     """A `dltk …` under way."""
@@ -74,7 +76,8 @@ def processes() -> dict[int, tuple[int, int]]:
 def wait_until(
     true: Callable[[], Any], what: str, timeout: float = 60, before_failing: Callable[[], Any] = bool
 ) -> None:
-    """Wait for a condition."""
+    """Wait for a condition, so many seconds on a machine that does nothing else, and longer on others."""
+    timeout *= PATIENCE
     deadline = time.monotonic() + timeout
     while not true():
         if time.monotonic() > deadline:

@@ -56,14 +56,16 @@ def things(folder: RunFolder, data: DataModule, found: Evaluated) -> list[Thing]
     shown: list[Thing] = []
     if isinstance(task, Classification) and found.samples["scores"].ndim == 2:
         shown += _classified(found.samples, part, split, str(found.answer["protocol"]))
-    shown += written(task, part, split, SENTENCES, worst=True)
-    if isinstance(task, Translation) and isinstance(task.model, Attentive):
-        sentences = [row[1] for row in shown[0]["rows"] if row[1].strip()]
+    tables = written(task, part, split, SENTENCES, worst=True)
+    rows = tables[0]["rows"] if tables else []
+    shown += tables
+    if rows and isinstance(task, Translation) and isinstance(task.model, Attentive):
+        sentences = [row[1] for row in rows if row[1].strip()]
         images = [_alignment(folder, task, sentence) for sentence in sentences[:ALIGNMENTS]]
         shown.append({"name": "alignments", "kind": "images", "images": images})
-    if isinstance(task, Captioning) and task.looks:
-        pictures = [_image_of(part, _numbers(part, split), row[0]) for row in shown[0]["rows"][:ALIGNMENTS]]
-        images = [_attention(folder, task, picture) for picture in pictures]
+    if rows and isinstance(task, Captioning) and task.looks:
+        numbers = _numbers(part, split)
+        images = [_attention(folder, task, _image_of(part, numbers, row[0])) for row in rows[:ALIGNMENTS]]
         shown.append({"name": "attention", "kind": "images", "images": images})
     return shown + filters_of(task.model)
 

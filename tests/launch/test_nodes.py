@@ -154,7 +154,7 @@ def test_faults_and_machines_are_asked_for_as_a_whole(workshop: Workshop) -> Non
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_two_machines_train_as_one_process_does(workshop: Workshop) -> None:
     alone = workshop.train("one", *PLAIN)
     simulated = ("--simulate", "2x2", "--slow", "rank=3:5ms")
@@ -188,7 +188,7 @@ def test_a_process_of_either_machine_dies(workshop: Workshop) -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 85), (signal.SIGINT, 130)])
 def test_all_machines_leave_together(workshop: Workshop, number: int, code: int) -> None:
     name = f"left-{code}"
@@ -207,7 +207,7 @@ def test_all_machines_leave_together(workshop: Workshop, number: int, code: int)
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_a_signal_that_comes_while_python_starts_is_not_lost(workshop: Workshop) -> None:
     command = workshop.start("train", "small.yaml", "run=early", *PLAIN, "--simulate", "2x1", cold_ranks=True)
     wait_until(lambda: len(below(command.pid)) == 2, "the launchers", 60, command.kill)
@@ -220,7 +220,7 @@ def test_a_signal_that_comes_while_python_starts_is_not_lost(workshop: Workshop)
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_a_second_ctrl_c_leaves_nothing_behind(workshop: Workshop) -> None:
     slow = ("--simulate", "2x1", "--slow", "rank=1:3000ms")
     command = workshop.start("train", "small.yaml", "run=twice", *PLAIN, "log.every_steps=1", *slow)

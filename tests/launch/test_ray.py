@@ -207,7 +207,7 @@ def journey(cluster: RayCluster, workshop: Workshop) -> Journey:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_run_goes_on_whatever_is_lost_or_added(journey: Journey) -> None:
     attempts = journey.run.attempts()
     assert journey.state == "RUNNING"
@@ -246,7 +246,7 @@ def test_what_it_printed_is_kept(journey: Journey) -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_a_sweep_submits_what_is_missing_and_a_crash_stays_away(
     journey: Journey, cluster: RayCluster, workshop: Workshop
 ) -> None:
@@ -275,7 +275,7 @@ def pair(journey: Journey, cluster: RayCluster) -> RayCluster:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("overlay", ["fsdp2", pytest.param("deepspeed-2", marks=pytest.mark.long)])
 def test_workers_train_as_one_process_does_under(
     overlay: str, pair: RayCluster, journey: Journey, workshop: Workshop

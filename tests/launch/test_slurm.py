@@ -373,7 +373,7 @@ def assert_as_whole(run: Path, whole: Path) -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_two_machines_train_as_this_one_does(whole: Path, workshop: Workshop) -> None:
     alone = workshop.train("slurm-alone", *PLAIN)
     assert curve(whole, "data/digest") == curve(alone, "data/digest")
@@ -386,7 +386,7 @@ def test_two_machines_train_as_this_one_does(whole: Path, workshop: Workshop) ->
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_job_that_is_told_to_save_comes_back(cluster: Cluster, workshop: Workshop, whole: Path) -> None:
     """By a signal to the steps and by Slurm's own notice, each while Python starts and in the midst of the steps."""
     run = Submitted(cluster, workshop, "slurm-back", "--nodes", "2", "log.every_steps=1", slow=40)
@@ -409,7 +409,7 @@ def test_a_job_that_is_told_to_save_comes_back(cluster: Cluster, workshop: Works
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_crash_and_a_cancelled_job_stay_away(cluster: Cluster, workshop: Workshop) -> None:
     crash = Submitted(
         cluster, workshop, "slurm-crash", "optimizer.lr=1e30", "schedule.name=constant", "schedule.warmup=0"
@@ -432,7 +432,7 @@ def test_a_crash_and_a_cancelled_job_stay_away(cluster: Cluster, workshop: Works
 
 @pytest.mark.cluster
 @pytest.mark.long
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_scancel_at_any_moment(cluster: Cluster, workshop: Workshop) -> None:
     """While it waits, in the validation, and while it waits again after a signal that came during the imports."""
     marks = workshop.marks("slurm-validates")
@@ -462,7 +462,7 @@ def test_scancel_at_any_moment(cluster: Cluster, workshop: Workshop) -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_in_the_shells_of_salloc_and_srun(cluster: Cluster, workshop: Workshop) -> None:
     """A training there is one machine's own; so is each of several that srun starts, and that is said."""
     train = [sys.executable, "-m", "dltk", "train", "small.yaml", "train.epochs=1"]
@@ -493,7 +493,7 @@ def test_in_the_shells_of_salloc_and_srun(cluster: Cluster, workshop: Workshop) 
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("how", ["by its administrator", pytest.param("by a power cut", marks=pytest.mark.long)])
 def test_a_node_is_lost(how: str, cluster: Cluster, workshop: Workshop, whole: Path) -> None:
     """In the end the run is the one that nothing interrupted. That a node is dead Slurm sees after half a minute."""
@@ -514,7 +514,7 @@ def test_a_node_is_lost(how: str, cluster: Cluster, workshop: Workshop, whole: P
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_an_array_of_seeds_under_a_wrapper(cluster: Cluster, workshop: Workshop) -> None:
     """Its last task, told to save through a wrapper that presets another place, comes back alone."""
     assert shutil.which("bwrap"), "no bubblewrap: apt-get install bubblewrap"
@@ -567,7 +567,7 @@ def test_ten_jobs_at_once_do_not_collide(wide: Cluster, workshop: Workshop) -> N
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_what_the_cluster_has_not(cluster: Cluster, workshop: Workshop) -> None:
     def refused(*arguments: str) -> str:
         return workshop.dltk("submit", "small.yaml", *arguments, expect=2, **cluster.environment).err
@@ -586,7 +586,7 @@ def test_what_the_cluster_has_not(cluster: Cluster, workshop: Workshop) -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_a_job_that_waits(cluster: Cluster, workshop: Workshop) -> None:
     first = Submitted(cluster, workshop, "slurm-first", "log.every_steps=1", slow=100)
     run = Submitted(cluster, workshop, "slurm-waits", "--dependency", f"afterok:{first.number}")

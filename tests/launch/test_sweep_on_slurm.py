@@ -24,7 +24,7 @@ def axes(workshop: Workshop) -> Iterator[Path]:
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_a_sweep_is_one_array(cluster: Cluster, workshop: Workshop, axes: Path) -> None:  # noqa: F811
     def sweep(*more: str) -> str:
         arguments = ("sweep", "small.yaml", axes.name, "runs_dir=swept", *SHORT, "--on", "slurm", *more)
@@ -53,7 +53,7 @@ def test_a_sweep_is_one_array(cluster: Cluster, workshop: Workshop, axes: Path) 
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(100)
+@pytest.mark.timeout(900)
 def test_an_array_has_one_size(cluster: Cluster, workshop: Workshop, axes: Path) -> None:  # noqa: F811
     axes.write_text("launch.devices: [1, 2]\n")
     arguments = ("sweep", "small.yaml", axes.name, "runs_dir=sizes", *SHORT, "--on", "slurm")

@@ -28,7 +28,7 @@ def started(workshop: Workshop, *options: str, words: tuple[str, ...]) -> "subpr
 
 
 @pytest.mark.cluster
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_torchrun_is_told_to_leave_and_goes_on(workshop: Workshop) -> None:
     """On one machine; and on two, where it starts all processes again when one was killed, as the place was said."""
     marks, run = workshop.marks("torchrun"), workshop.run("torchrun")
@@ -39,7 +39,7 @@ def test_torchrun_is_told_to_leave_and_goes_on(workshop: Workshop) -> None:
     first = started(workshop, "--standalone", "--nproc-per-node", "2", words=words)
     wait_until((marks / "slow-1").exists, "step 9", 100, first.kill)
     os.kill(first.pid, signal.SIGTERM)
-    said, _ = first.communicate(timeout=100)
+    said, _ = first.communicate(timeout=300)
     assert first.returncode != 0
     assert "not finished: SIGTERM. Go on with: dltk train" in said
 
@@ -47,7 +47,7 @@ def test_torchrun_is_told_to_leave_and_goes_on(workshop: Workshop) -> None:
     place = ("--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}")
     options = (*place, "--nproc-per-node", "1", "--max-restarts", "1")
     agents = [started(workshop, *options, words=(str(run), "checkpoint.keep_last=3")) for _ in range(2)]
-    said = "".join(agent.communicate(timeout=200)[0] for agent in agents)
+    said = "".join(agent.communicate(timeout=600)[0] for agent in agents)
     assert [agent.returncode for agent in agents] == [0, 0], said
     attempts = RunFolder.open(run).ledger.attempts()
     assert [(a["exit_code"], a["world_size"], a.get("nodes")) for a in attempts] == [
