@@ -100,7 +100,8 @@ def hand_over(wanted: "Recipe", run: "RunFolder", workers: "Workers", address: s
         job = _job(wanted, run.path.absolute(), workers, tuple(code), shipped, tuple(as_settings(changed)))
         (folder / "job.json").write_text(json.dumps({"address": address, **_asked(job)}, indent=2) + "\n")
         (run.path / "logs").mkdir(exist_ok=True)
-    name = ray_jobs.submit(address, job, f"dltk-{run.name.replace('/', '-')}-{folder.name}-{os.urandom(2).hex()}")
+    name = f"dltk-{run.name.replace('/', '-')}-{folder.name}-{os.urandom(2).hex()}"
+    name = ray_jobs.submit(address, job, name, terminal.note)
     run.note_job("ray", name, address, phases.taken())
     return name
 

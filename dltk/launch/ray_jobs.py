@@ -5,7 +5,8 @@ import os
 import shlex
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from dltk.run.folder import RunFolder
 PATIENCE = 3.0  # seconds within which a server must answer
 ACTIVE = ("PENDING", "RUNNING")
 PORTS = {"http": 8265, "https": 443}  # of the job server
+STARTING, STARTS = "No available agent", 60.0  # what a server answers whose cluster starts, and for how many seconds
 CLIENT = "ray"  # scheme of an address for Ray's client
 
 
@@ -117,18 +119,33 @@ def client(address: str) -> Any:
         raise LaunchError("", "--address", what, "Give that of the cluster's dashboard, http://HEAD:8265.") from None
 
 
-def submit(address: str, job: Job, name: str) -> str:
+def submit(address: str, job: Job, name: str, say: Callable[[str], None]) -> str:
     """Hand a job to the server; its id there.
+
+    A server answers before its cluster can take jobs: it is asked again until the cluster has started.
+
+    Args:
+        address: the server's.
+        job: what is handed to it.
+        name: the id that the job gets.
+        say: prints one line.
 
     Raises:
         LaunchError: the server refuses it.
     """
     server = client(address)
-    try:
-        found = server.submit_job(entrypoint=job.entrypoint, runtime_env=job.runtime_env, submission_id=name)
-        return str(found)
-    except Exception as error:
-        raise LaunchError("", "the job server", _first_line(error), "Mend what it names.") from None
+    said, until = False, time.monotonic() + STARTS
+    while True:
+        try:
+            found = server.submit_job(entrypoint=job.entrypoint, runtime_env=job.runtime_env, submission_id=name)
+            return str(found)
+        except Exception as error:
+            if STARTING not in str(error) or time.monotonic() > until:
+                raise LaunchError("", "the job server", _first_line(error), "Mend what it names.") from None
+        if not said:
+            say(f"The cluster at {address} is still starting: waiting for it, {STARTS:.0f} s at most.")
+            said = True
+        time.sleep(1.0)
 
 
 def state(run: RunFolder) -> dict[str, Any]:

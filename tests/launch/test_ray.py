@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from dltk.errors import DltkError, ExitCode, LaunchError
-from dltk.launch import ray_driver
+from dltk.launch import ray_driver, ray_jobs
 from dltk.launch.rank import End
 from dltk.launch.ray_group import DRIVER, Workers, sizes
 from dltk.launch.ray_worker import is_lost
@@ -94,6 +94,35 @@ def test_an_end_from_the_ledger_and_the_workers_files(tmp_path: Path, capsys: py
     replace_file(End.path(run.path, 0), to_json(asdict(mistake)))
     with pytest.raises(DltkError, match=r"small.yaml:3: data.size: 9 is too many\. Set at most 8\."):
         ray_driver._concluded(run, 0, RuntimeError("Ray's words"))
+
+
+class StartingServer:
+    """In the place of a job server whose cluster is still starting: says so some times, in Ray's words."""
+
+    def __init__(self, times: int) -> None:
+        self.times, self.asked = times, 0
+
+    def submit_job(self, *, submission_id: str, **_: Any) -> str:
+        self.asked += 1
+        if self.asked <= self.times:
+            words = "No available agent to submit job, please try again later."
+            raise RuntimeError(f"Request failed with status code 500: {words}")
+        return submission_id
+
+
+def test_a_cluster_that_starts_is_waited_for_by_a_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = {"python": None, "environment": {}}
+    job = ray_jobs.Job(tmp_path, (2, 2, 1), site, (), tmp_path, tmp_path)
+    monkeypatch.setattr(ray_jobs.time, "sleep", lambda seconds: None)
+    server = StartingServer(3)
+    monkeypatch.setattr(ray_jobs, "client", lambda address: server)
+    said: list[str] = []
+    assert ray_jobs.submit("http://head:8265", job, "dltk-7", said.append) == "dltk-7"
+    assert said == ["The cluster at http://head:8265 is still starting: waiting for it, 60 s at most."]
+    server.times = 10**9
+    monkeypatch.setattr(ray_jobs, "STARTS", 0.0)
+    with pytest.raises(LaunchError, match="the job server: Request failed with status code 500: No available agent"):
+        ray_jobs.submit("http://head:8265", job, "dltk-7", said.append)
 
 
 # On a cluster ------------------------------------------------------------------------------------------------------
