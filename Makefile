@@ -8,7 +8,7 @@ SEEDS ?=
 DLTK = $(VENV)/bin/dltk
 PY = $(VENV)/bin/python
 # A process of tests for each core; those that share runs stay together (tests/conftest.py).
-PARALLEL = -n logical --maxprocesses 8 --dist loadgroup
+PARALLEL = -n logical --maxprocesses 8 --dist loadfile
 READY = $(PYTHON) -I dltk/bootstrap.py --venv "$(VENV)"
 
 .PHONY: help quickstart test test-cluster lint format bench soak claims readme clean
@@ -40,7 +40,7 @@ test:
 # Most jobs wait, for a signal or for a node that is gone: two processes of tests take turns at the cores.
 test-cluster:
 	@$(READY) test deepspeed ray
-	@$(PY) -m pytest -n 2 --dist loadgroup -m "cluster and not gpu and not long"
+	@$(PY) -m pytest -n 2 --dist loadfile -m "cluster and not gpu and not long"
 
 lint:
 	@$(READY) test

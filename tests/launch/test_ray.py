@@ -157,7 +157,8 @@ class Submitted:
         return RunFolder.open(self.path).ledger.attempts()
 
     def step(self) -> int:
-        return int(lines(self.path)[-1]["step"]) if (self.path / "metrics.jsonl").exists() else 0
+        known = lines(self.path) if (self.path / "metrics.jsonl").exists() else []
+        return int(known[-1]["step"]) if known else 0
 
     def wait(self, true: Any, what: str, timeout: float = 90) -> None:
         wait_until(true, what, timeout, lambda: print(self.attempts(), self.log()))
