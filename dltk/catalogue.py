@@ -258,6 +258,15 @@ MODELS: dict[str, Architecture] = _table(
         settings={"num_classes": 3},
     ),
     Architecture(
+        name="dtw",
+        target="dltk.models.dtw:NearestTemplate",
+        task="fit",
+        paper="Sakoe, Chiba, Dynamic programming algorithm optimization for spoken word recognition, "
+        "IEEE Trans. ASSP 1978 (beside time-delay networks in ref. 48)",
+        parameters=0,
+        settings={"num_classes": 3},
+    ),
+    Architecture(
         name="seq2seq",
         target="dltk.models.seq2seq:Seq2Seq",
         task="translation",

@@ -16,19 +16,19 @@ discount. The lanes of a text are counted one by one, without the n-grams across
 # Shapes: l lanes, n places, o = order - 1 words of a context, g different n-grams of an order, h different contexts, v
 # words.
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dltk.layers import expect, tokens
+from dltk.layers.fitted import Fitted
 
 PARTS = ("grams", "counts", "contexts", "totals", "rests")
 SHARES = "shares"  # of a context: its counts, less discounts, of the words of a shortlist
 
 
-class KneserNey(nn.Module):
+class KneserNey(Fitted):
     """Probabilities from counts; fitted at once, computed in double precision.
 
     Args:
@@ -149,13 +149,6 @@ class KneserNey(nn.Module):
             return counts.new_full((3,), n1 / (n1 + 2 * n2) if n1 else 0.5)
         y = n1 / (n1 + 2 * n2)
         return counts.new_tensor([1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]).clamp(min=0.0)
-
-    def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
-        # How many n-grams there are is known from the state only.
-        for name, buffer in list(self.named_buffers()):
-            if prefix + name in state_dict:
-                setattr(self, name, torch.empty_like(state_dict[prefix + name], device=buffer.device))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 def _look_up(numbers: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,18 +11,16 @@ of votes go to the more confident class, as with SVC(break_ties=True), so that t
 # Shapes: b images, n images to fit or support vectors, d = c h w, k classes, m classes seen while fitting,
 # p = m (m - 1) / 2 pairs of them.
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dltk.layers import expect
+from dltk.layers.fitted import Fitted
 
-BUFFERS = ("support", "coefficients", "intercept", "labels", "width")
 
-
-class KernelMachine(nn.Module):
+class KernelMachine(Fitted):
     """Support vector machine with a Gaussian kernel; fitted at once, computed in double precision.
 
     Args:
@@ -107,13 +105,6 @@ class KernelMachine(nn.Module):
     def _keep(self, **tensors: Tensor) -> None:
         for name, tensor in tensors.items():
             setattr(self, name, tensor.to(self.support.device))
-
-    def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
-        # How many support vectors there are is known from the state only.
-        for name in BUFFERS:
-            if prefix + name in state_dict:
-                setattr(self, name, torch.empty_like(state_dict[prefix + name], device=self.support.device))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 def _pair_coefficients(dual: Tensor, counts: list[int]) -> Tensor:
