@@ -38,6 +38,7 @@ SENTENCES, ALIGNMENTS = 40, 4
 FILTERS = 256
 SIDE = 128  # pixels of a picture at most
 LEAST = 64  # … and at least: smaller ones are enlarged, their pixels kept sharp
+ACROSS = 8  # of them in a line
 SQUARE = 12  # pixels of one weight of an alignment
 
 Thing = dict[str, Any]
@@ -191,11 +192,15 @@ def _alignment(folder: RunFolder, task: Translation, sentence: str) -> Thing:
 
 
 def _attention(folder: RunFolder, task: Captioning, image: NDArray[np.uint8]) -> Thing:
-    """The picture (c, h, w) and, for each word of its caption, where the network looked, side by side."""
+    """The picture (c, h, w) and, for each word of its caption, where the network looked, in lines of eight."""
     pixels = torch.from_numpy(image)
     found = describe(folder, task, pixels, 1)
-    strip = np.concatenate(found.panels(pixels), axis=1)  # (h, (1 + t) w, 3)
-    return {"png": _encoded(Image.fromarray((255 * strip).astype(np.uint8))), "caption": " ".join(found.words)}
+    panels = [_of_a_size(Image.fromarray((255 * panel).astype(np.uint8))) for panel in found.panels(pixels)]
+    (width, height), across = panels[0].size, min(ACROSS, len(panels))
+    sheet = Image.new("RGB", (across * width, -(-len(panels) // across) * height), "white")
+    for at, panel in enumerate(panels):
+        sheet.paste(panel, (at % across * width, at // across * height))
+    return {"png": _encoded(sheet), "caption": " ".join(found.words)}
 
 
 def _numbers(part: Any, split: str) -> dict[str, int]:
@@ -241,24 +246,27 @@ def _sheet(filters: torch.Tensor) -> torch.Tensor:
 
 
 def _picture(image: Any, caption: str) -> Thing:
-    return {"png": _png(image, None), "caption": caption}
+    return {"png": _png(image, small=False), "caption": caption}
 
 
-def _png(image: Any, most: int | None = SIDE) -> str:
-    """An image (c, h, w), bytes or any numbers, as a small PNG in base64."""
+def _png(image: Any, *, small: bool = True) -> str:
+    """An image (c, h, w), bytes or any numbers, as a PNG in base64."""
     pixels = np.moveaxis(np.asarray(image), 0, 2)  # (h, w, c)
     pixels = pixels if pixels.shape[2] == 3 else pixels[..., :1]
     if pixels.dtype != np.uint8:
         span = float(pixels.max() - pixels.min()) or 1.0
         pixels = (255 * (pixels - pixels.min()) / span).astype(np.uint8)
     picture = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
-    if most is not None:
-        factor = LEAST // max(picture.size)
-        if factor > 1:
-            size = factor * picture.width, factor * picture.height
-            picture = picture.resize(size, Image.Resampling.NEAREST)
-        picture.thumbnail((most, most))
-    return _encoded(picture)
+    return _encoded(_of_a_size(picture) if small else picture)
+
+
+def _of_a_size(picture: Image.Image) -> Image.Image:
+    """Neither too large for a row of a table nor too small to be seen."""
+    factor = LEAST // max(picture.size)
+    if factor > 1:
+        picture = picture.resize((factor * picture.width, factor * picture.height), Image.Resampling.NEAREST)
+    picture.thumbnail((SIDE, SIDE))
+    return picture
 
 
 def _encoded(picture: Image.Image) -> str:

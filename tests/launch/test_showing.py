@@ -152,7 +152,7 @@ def test_a_captioner_shows_pictures_and_where_it_looked(tmp_path: Path) -> None:
     for image, row in zip(attention["images"], table["rows"], strict=False):
         words = image["caption"].split()
         assert " ".join(word for word in words if word != "<end>") == row[2]
-        assert opened(image["png"]).size == (32 * (1 + len(words)), 32)
+        assert opened(image["png"]).size == ((1 + len(words)) * 64, 64)
     assert showing.written(found.task, data.part("test"), "test", 3)[0]["rows"] == table["rows"][:3]
 
 
