@@ -351,6 +351,13 @@ MODELS: dict[str, Architecture] = _table(
         parameters=4_335_312,
     ),
     Architecture(
+        name="next_label",
+        target="dltk.models.deep_blstm:NextLabelNet",
+        task="next_label",
+        paper=GRAVES_2013 + " (ref. 87, with which PreTrans-3l-250h begins)",
+        parameters=390_812,
+    ),
+    Architecture(
         name="hrnn",
         target="dltk.models.hrnn:HRNN",
         task="sequences",
@@ -444,6 +451,13 @@ TASKS: dict[str, TaskRow] = _table(
         target="dltk.tasks.transcription:Transcription",
         needs=("frames", "length", "target"),
         metrics=TRANSCRIPTION_METRICS,
+        scores=False,
+    ),
+    TaskRow(
+        name="next_label",
+        target="dltk.tasks.next_label:NextLabel",
+        needs=("length", "target"),
+        metrics=("loss", "token_loss", "perplexity", "token_error"),
         scores=False,
     ),
     TaskRow(

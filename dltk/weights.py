@@ -27,7 +27,7 @@ class Started:
     sha256: str
     matched: tuple[str, ...]
     missing: tuple[str, ...]  # of the network, and not in the source
-    unexpected: tuple[str, ...]  # in the source, and not of the network or of another shape
+    unexpected: tuple[str, ...]  # in the source, and not of the network
 
     def __str__(self) -> str:
         parts = [f"init: {len(self.matched)} tensors from {self.source} (sha256 {self.sha256[:12]})"]
@@ -60,13 +60,18 @@ def misfits(own: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) 
     """Which of the tensors found do not fit a network's own, in words; empty where all do and none is missing."""
     missing = [name for name in own if name not in found]
     unknown = [name for name in found if name not in own]
-    shapes = [
+    shapes = _of_other_shapes(own, found)
+    kinds = (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
+    return "; ".join(f"{kind}: {_listed(names)}" for kind, names in kinds if names)
+
+
+def _of_other_shapes(own: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> list[str]:
+    """Of the tensors found those that have a network's names and not its shapes, in words."""
+    return [
         f"{name} is {_times(value)}, not {_times(own[name])}"
         for name, value in found.items()
         if name in own and value.shape != own[name].shape
     ]
-    kinds = (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
-    return "; ".join(f"{kind}: {_listed(names)}" for kind, names in kinds if names)
 
 
 def _times(tensor: torch.Tensor) -> str:
@@ -89,13 +94,17 @@ def start_from(model: nn.Module, source: str, beginnings: Mapping[str, str | Non
 
     Raises:
         LaunchError: the weights cannot be read.
-        RecipeError: none of them fits.
+        RecipeError: none of them is the network's, or one is of another shape.
     """
     found, digest = read_weights(Path(source))
     names = {name: _renamed(name, beginnings) for name in found}
     renamed = {here: found[there] for there, here in names.items() if here is not None}
     own = model.state_dict()
-    fitting = {name: value for name, value in renamed.items() if name in own and own[name].shape == value.shape}
+    fitting = {name: value for name, value in renamed.items() if name in own}
+    if shapes := _of_other_shapes(own, fitting):
+        what = f"of {source}, {_listed(shapes)}"
+        remedy = "Set the sizes of `model` to those there, or leave such weights there: `map: {NAME: null}`."
+        raise RecipeError("", "init", what, remedy)
     if not fitting:
         raise RecipeError(
             "", "init", f"none of the weights of {source} fits the network", "Say with `map` which is which."

@@ -20,14 +20,28 @@ def net() -> nn.Module:
 
 
 def test_names_are_matched_missing_and_unexpected(net: nn.Module, tmp_path: Path) -> None:
-    weights = {"old.weight": torch.ones(4, 3), "old.bias": torch.zeros(4), "1.weight": torch.ones(9, 9)}
+    weights = {"old.weight": torch.ones(4, 3), "old.bias": torch.zeros(4), "2.weight": torch.ones(9, 9)}
     save_file(weights, tmp_path / "some.safetensors")
     started = start_from(net, str(tmp_path / "some.safetensors"), {"old": "0"})
     assert set(started.matched) == {"0.weight", "0.bias"}
     assert set(started.missing) == {"1.weight", "1.bias"}
-    assert started.unexpected == ("1.weight",)
+    assert started.unexpected == ("2.weight",)
     assert len(started.sha256) == 64
     assert torch.equal(net.state_dict()["0.weight"], torch.ones(4, 3))
+
+
+def test_weights_of_another_shape_are_refused_unless_they_are_left_there(net: nn.Module, tmp_path: Path) -> None:
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    file = str(tmp_path / "wide.pt")
+    torch.save(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 7)).state_dict(), file)
+    with pytest.raises(RecipeError) as raised:
+        start_from(net, file, {})
+    assert str(raised.value) == (
+        f"init: of {file}, 1.weight is 7 × 4, not 2 × 4, 1.bias is 7, not 2. Set the sizes of `model` to those there, "
+        "or leave such weights there: `map: {NAME: null}`."
+    )
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert set(start_from(net, file, {"1": None}).matched) == {"0.weight", "0.bias"}
 
 
 def test_a_file_saved_by_torch(net: nn.Module, tmp_path: Path) -> None:

@@ -32,6 +32,10 @@ OTHERWISE = {  # tasks whose runs take no FILES: what they do, and what there is
         "`dltk evaluate` keeps its outputs for the data's sequences.",
     ),
     **dict.fromkeys(("language", "counted_beside", "counting"), _NEXT),
+    "next_label": (
+        "tells the next label of a transcript",
+        "A transducer begins with its weights (`init`), `dltk evaluate` measures it on its data.",
+    ),
     "word_vectors": ("has vectors of words", "`dltk words` tells which are near a word."),
 }
 

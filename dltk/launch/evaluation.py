@@ -82,7 +82,7 @@ class Predictions(Callback):
 
     def gathered(self, world: int) -> Arrays:
         """All samples of all processes, sorted by key; on the first process, of the others their own."""
-        mine = (self._keys, np.concatenate(self._targets), np.concatenate(self._scores))
+        mine = (self._keys, _beneath(self._targets), _beneath(self._scores))
         parts: list[Any] = [mine]
         if world > 1:
             parts = [None] * world
@@ -92,8 +92,8 @@ class Predictions(Callback):
         order = np.argsort(keys, kind="stable")
         return {
             "keys": keys[order],
-            "targets": np.concatenate([part[1] for part in parts])[order],
-            "scores": np.concatenate([part[2] for part in parts])[order],
+            "targets": _beneath([part[1] for part in parts])[order],
+            "scores": _beneath([part[2] for part in parts])[order],
         }
 
     def save(self, path: Path, samples: Arrays) -> None:
@@ -103,6 +103,14 @@ class Predictions(Callback):
     def about(self) -> dict[str, Any]:
         """What an answer says beside the metrics: nothing more."""
         return {}
+
+
+def _beneath(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows of several arrays, one array's beneath the other's; zeros stand behind those of fewer numbers."""
+    if parts[0].ndim != 2:
+        return np.concatenate(parts)
+    most = max(part.shape[1] for part in parts)
+    return np.concatenate([np.pad(part, ((0, 0), (0, most - part.shape[1]))) for part in parts])
 
 
 class Bar(Callback):

@@ -7,6 +7,9 @@ Graves, Mohamed, Hinton, "Speech recognition with deep recurrent neural networks
     CTC-3l-250h, the default, 3.8 M weights; CTC-1l-622h and the like: other numbers of layers and cells;
     CTC-3l-421h-uni: bidirectional false; CTC-3l-500h-tanh: cell tanh
 
+Trans-3l-250h is `BLSTMTransducer`; PreTrans-3l-250h the same, begun with the layers of a `DeepBLSTM` that learnt by CTC
+and the cells of a `NextLabelNet` that learnt which label follows in the transcripts.
+
 Label 0 is the blank, and stands behind the shorter ones of several targets.
 
 Departs from the paper: nothing.
@@ -142,7 +145,71 @@ class DeepBLSTM(_Layers):
         return self.output(self.read(frames, lengths))
 
 
-class BLSTMTransducer(_Layers):
+class _LabelReader(nn.Module):
+    """Cells that read the labels written so far, and what they give for the next one."""
+
+    num_classes: int
+    prediction: PeepholeLSTM
+    of_labels: nn.Linear  # W_ph
+    output: nn.Linear  # equation 17
+
+    def labels(self, target: Tensor) -> Tensor:
+        """Targets (b, u) to what labels give where two networks meet, before any and after each (b, u + 1, n)."""
+        before = F.pad(target, (1, 0))  # (b, u + 1)
+        real = torch.ones_like(before, dtype=torch.bool)  # what stands behind a target's end changes nothing before
+        return self.of_labels(self.prediction(self.one_hot(before), real))
+
+    def start(self, count: int) -> Tensor:
+        """The state of the prediction before any label (2, b, n)."""
+        return self.output.weight.new_zeros(2, count, self.output.in_features)
+
+    def step(self, labels: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """The label before (b,), 0 at the begin, and a state to what it gives where the networks meet, and the next."""
+        state = self.prediction.step(self.one_hot(labels), state)
+        return self.of_labels(state[0]), state
+
+    def one_hot(self, labels: Tensor) -> Tensor:
+        """Labels (...,) to vectors (..., k); of none, zeros."""
+        places = torch.arange(1, self.num_classes + 1, device=labels.device)
+        return (labels[..., None] == places).to(self.output.weight.dtype)
+
+
+class NextLabelNet(_LabelReader):
+    """The transducer's half that reads labels, alone: it tells which follows, or, as label 0, that the target ends.
+
+    Its weights have the transducer's names. A transducer with all of them, whose frames give nothing, tells the same.
+
+    Args:
+        num_classes: labels (k).
+        hidden_size: cells of its one layer, and units above them (n).
+        first_weights: all are drawn from U(-w, w), w this number.
+
+    Raises:
+        ValueError: a setting is impossible.
+    """
+
+    def __init__(self, *, num_classes: int = 61, hidden_size: int = 250, first_weights: float = 0.1) -> None:
+        super().__init__()
+        expect.at_least("num_classes", num_classes, 1, "no label")
+        expect.at_least("hidden_size", hidden_size, 1, "nothing")
+        expect.at_least("first_weights", first_weights, 0, "half the width of an interval")
+        self.num_classes, self.first_weights = num_classes, first_weights
+        self.prediction = PeepholeLSTM(num_classes, hidden_size, bidirectional=False)
+        self.of_labels = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.output = nn.Linear(hidden_size, num_classes + 1)
+        for name, parameter in self.named_parameters():
+            self.initialise(name, parameter, None)
+
+    def initialise(self, name: str, parameter: nn.Parameter, generator: torch.Generator | None) -> None:
+        """As the transducer's."""
+        nn.init.uniform_(parameter, -self.first_weights, self.first_weights, generator=generator)
+
+    def forward(self, target: Tensor) -> Tensor:
+        """Targets (b, u) to scores of end and labels, before any and after each (b, u + 1, k + 1)."""
+        return self.output(torch.tanh(self.labels(target)))
+
+
+class BLSTMTransducer(_Layers, _LabelReader):
     """The layers joined with a network that predicts labels from the labels before: Trans-3l-250h, 4.3 M weights.
 
     Args:
@@ -180,17 +247,14 @@ class BLSTMTransducer(_Layers):
         self.prediction = PeepholeLSTM(num_classes, n, bidirectional=False)
         self.reading = nn.Linear(self.size, n)  # l_t, equation 15
         self.of_frame = nn.Linear(n, n)  # W_lh and b_h, equation 16
-        self.of_labels = nn.Linear(n, n, bias=False)  # W_ph
-        self.output = nn.Linear(n, num_classes + 1)  # equation 17
+        self.of_labels = nn.Linear(n, n, bias=False)
+        self.output = nn.Linear(n, num_classes + 1)
         for name, parameter in self.named_parameters():
             self.initialise(name, parameter, None)
 
     def forward(self, frames: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """Frames (b, t, x), of which so many are real (b,), and targets (b, u) to scores (b, t, u + 1, k + 1)."""
-        before = F.pad(target, (1, 0))  # (b, u + 1)
-        real = torch.ones_like(before, dtype=torch.bool)  # what stands behind a target's end changes nothing before
-        predicted = self.prediction(self.one_hot(before), real)  # (b, u + 1, n)
-        return self.join(self.frames(frames, lengths)[:, :, None], self.of_labels(predicted)[:, None])
+        return self.join(self.frames(frames, lengths)[:, :, None], self.labels(target)[:, None])
 
     def frames(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """Frames (b, t, x), of which so many are real (b,), to what they give where the networks meet (b, t, n)."""
@@ -199,17 +263,3 @@ class BLSTMTransducer(_Layers):
     def join(self, frames: Tensor, labels: Tensor) -> Tensor:
         """What frames and labels give where the networks meet (..., n) to scores (..., k + 1)."""
         return self.output(torch.tanh(frames + labels))
-
-    def start(self, count: int) -> Tensor:
-        """The state of the prediction before any label (2, b, n)."""
-        return self.output.weight.new_zeros(2, count, self.output.in_features)
-
-    def step(self, labels: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """The label before (b,), 0 at the begin, and a state to what it gives where the networks meet, and the next."""
-        state = self.prediction.step(self.one_hot(labels), state)
-        return self.of_labels(state[0]), state
-
-    def one_hot(self, labels: Tensor) -> Tensor:
-        """Labels (...,) to vectors (..., k); of none, zeros."""
-        places = torch.arange(1, self.num_classes + 1, device=labels.device)
-        return (labels[..., None] == places).to(self.output.weight.dtype)

@@ -1,7 +1,7 @@
 """Transcription: an utterance's frames in, labels out, of which nobody said at which frame they are."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,39 +11,15 @@ from torchmetrics.functional.text import edit_distance
 
 from dltk.data.gathering import gathered
 from dltk.data.loader import BatchInfo
-from dltk.errors import DataError, LaunchError
+from dltk.errors import LaunchError
 from dltk.layers.alignments import BLANK, ctc_needs, transducer_losses
-from dltk.tasks.lexical import Reading
+from dltk.tasks.labelling import Alphabet, Labelling
 from dltk.tasks.task import Batch, Procedure, mixed_seed
 from dltk.tasks.transcribing import Found, Labels, best_paths, prefix_beam, transducer_beam, write_greedily
 
 # Shapes: b utterances, t frames, x numbers of a frame, u labels of a target, k labels.
 
 NOISE = 1303_5778  # what a step's noise is drawn for; another stream than those of the masks
-
-
-class Alphabet(NamedTuple):
-    """What labels are called, and how transcripts are compared.
-
-    Args:
-        names: of the labels from 1 on.
-        spells: labels are characters, and spaces part words.
-        folded: what a label is taken for where transcripts are compared, by name; "" leaves it out.
-    """
-
-    names: tuple[str, ...]
-    spells: bool = False
-    folded: Mapping[str, str] = {}
-
-    def text(self, labels: Sequence[int]) -> str:
-        """A transcript as it is shown; of numbers that are no label, nothing."""
-        known = [self.names[label - 1] for label in labels if 0 < label <= len(self.names)]
-        return ("" if self.spells else " ").join(known)
-
-    def compared(self, labels: Sequence[int]) -> list[str]:
-        """The names of a transcript's labels as they are compared."""
-        known = [self.names[label - 1] for label in labels if 0 < label <= len(self.names)]
-        return [name for name in (self.folded.get(name, name) for name in known) if name]
 
 
 class Transcribed(NamedTuple):
@@ -55,7 +31,7 @@ class Transcribed(NamedTuple):
     exact: bool  # as they are compared
 
 
-class Transcription(Reading):
+class Transcription(Labelling):
     """Trains a network that transcribes, and measures how many labels and words it gets wrong.
 
     The loss of an utterance is -log P of its labels, summed over all alignments: by connectionist temporal
@@ -80,7 +56,6 @@ class Transcription(Reading):
             raise ValueError("a transcription has no class scores for train.metrics. Remove them")
         self.weight_noise = weight_noise
         self.width: int | None = 1  # of the beam in evaluation; 1 takes what is likeliest at each moment
-        self.alphabet: Alphabet | None = None  # from the training data, or from a checkpoint
         self.transcribed: list[Transcribed] = []  # of the part evaluated last, all processes', sorted by key
         self._mine: list[Transcribed] = []
 
@@ -137,10 +112,6 @@ class Transcription(Reading):
             for name, weight in self.model.named_parameters()
         }
         return torch.func.functional_call(self.model, noisy, given)
-
-    def weigh(self, info: BatchInfo) -> tuple[float, float]:
-        """What a micro-batch and its whole global batch weigh: their utterances."""
-        return float(len(info.keys) - len(info.damaged)), float(info.samples)
 
     # Evaluation
 
@@ -200,42 +171,14 @@ class Transcription(Reading):
             return {}
         return {"exact_match": 100.0 * sum(one.exact for one in self.transcribed) / len(self.transcribed)}
 
-    # Labels
-
     def require(self, part: Any) -> None:
-        """See that a data set has the task's labels; a task that has none yet takes the data's.
-
-        Raises:
-            DataError: the data set names none, more than the network has, or others than those of the checkpoint that
-                the task was restored from.
-        """
-        names = tuple(getattr(part, "classes", ()))
-        if not names:
-            what = f"{type(part).__name__} has no `classes`, the names of labels"
-            raise DataError("", "data.name", what, "Choose utterances (tones, recordings).")
-        found = Alphabet(names, getattr(part, "spells", False), getattr(part, "folded", {}))
-        if self.alphabet is not None and self.alphabet.names != found.names:
-            what = "its labels are not those that the network was trained with"
-            raise DataError("", "data", what, "Bring back the data of the run.")
-        self.alphabet = found
+        """See that a data set has the task's labels, and say how many of its utterances have no alignment."""
+        super().require(part)
         lengths: Any = getattr(part, "lengths", None)  # labels and frames (n, 2)
         short = 0 if self.transduces or lengths is None else int((lengths[:, 0] > lengths[:, 1]).sum())
         if short:
             what = f"{short:,} of {len(lengths):,} utterances have more labels than frames, and so no alignment"
             warnings.warn(f"{what}: their loss counts as 0 (too_short)", stacklevel=2)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the labels too: without them nobody can read what the network writes."""
-        super().on_save_checkpoint(checkpoint)
-        if self.alphabet is not None:
-            names, spells, folded = self.alphabet
-            checkpoint["alphabet"] = {"names": list(names), "spells": spells, "folded": dict(folded)}
-
-    def restore(self, checkpoint: Mapping[str, Any]) -> None:
-        """Take the labels from a checkpoint."""
-        if "alphabet" in checkpoint:
-            kept = checkpoint["alphabet"]
-            self.alphabet = Alphabet(tuple(kept["names"]), kept["spells"], kept["folded"])
 
 
 def edits(found: Sequence[str], right: Sequence[str]) -> int:

@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from dltk.assemble import build_data, build_task, load
 from dltk.cli import run
 from dltk.data.pack import pack
+from dltk.errors import RecipeError
 from dltk.recipe import load as load_recipe
 from dltk.run.folder import RunFolder
 from tests.cli.conftest import SIGNALS, Command
@@ -25,21 +27,23 @@ SHORT = [
     "log.wandb=disabled",
 ]
 
+TRANSCRIBING = ("blstm", "transducer")
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A network that learns by CTC, and a transducer, each trained for some steps."""
+    """A network that learns by CTC, a transducer, and a net of next labels, each trained for some steps."""
     place = tmp_path_factory.mktemp("transcripts") / "runs"
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    for recipe in ("blstm_tones", "transducer_tones"):
+    for recipe in ("blstm_tones", "transducer_tones", "next_label_tones"):
         assert run(["train", recipe, *SHORT, f"runs_dir={place}", "run=short"]) == 0
     for number, handler in before.items():
         signal.signal(number, handler)
-    return {name: place / f"{name}_tones" / "short" for name in ("blstm", "transducer")}
+    return {name: place / f"{name}_tones" / "short" for name in ("blstm", "transducer", "next_label")}
 
 
 def test_they_are_evaluated_by_beams_and_their_transcripts_kept(dltk: Command, runs: dict[str, Path]) -> None:
-    for path in runs.values():
+    for path in (runs[kind] for kind in TRANSCRIBING):
         for protocol in ("greedy", "beam=3"):
             said = dltk("evaluate", path, "--protocol", protocol, "--json")
             assert said.code == 0, said.err
@@ -61,7 +65,7 @@ def test_they_are_evaluated_by_beams_and_their_transcripts_kept(dltk: Command, r
 def test_when_labels_are_heard_is_drawn(dltk: Command, runs: dict[str, Path], tmp_path: Path) -> None:
     folder = RunFolder.open(runs["blstm"])
     sample = build_data(folder.recipe).part("test")[3]
-    for kind, path in runs.items():
+    for kind, path in ((kind, runs[kind]) for kind in TRANSCRIBING):
         to = tmp_path / f"{kind}.svg"
         said = dltk("draw", path, "alignment", "test/3", "--to", to, "--beam", 2, "--json")
         assert said.code == 0, said.err
@@ -99,6 +103,75 @@ def test_a_transducer_begins_with_the_layers_of_a_network_that_learnt_by_ctc(run
     (line,) = said
     assert "init: 4 tensors from" in line
     assert "missing there: prediction.inputs" in line
+
+
+def begun(runs: dict[str, Path], *more: str, whole: bool = False) -> tuple[torch.nn.Module, list[str]]:
+    """The network with which the pre-trained transducer's recipe begins, and what is said of it."""
+    settings = load_recipe("transducer_tones_pretrained", *SHORT, *more).settings
+    sources = zip(settings["init"], (runs["blstm"], runs["next_label"]), strict=True)
+    init = [
+        {**entry, "from": str(path), **({"map": None} if whole and at else {})}
+        for at, (entry, path) in enumerate(sources)
+    ]
+    said: list[str] = []
+    return build_task({**settings, "init": init}, note=said.append).model, said
+
+
+def weights(model: torch.nn.Module, part: str) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in model.state_dict().items() if name.startswith(part)}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_a_transducer_begins_with_two_networks_that_learnt_before_it(runs: dict[str, Path]) -> None:
+    model, said = begun(runs)
+    plain = build_task(load_recipe("transducer_tones_pretrained", *SHORT, "init=[]").settings).model
+    heard, labels = (load(RunFolder.open(runs[name])).model for name in ("blstm", "next_label"))
+    assert same(weights(model, "layers"), weights(heard, "layers"))
+    assert same(weights(model, "prediction"), weights(labels, "prediction"))
+    for part in ("reading", "of_frame", "of_labels", "output"):  # what was above them is left there
+        assert same(weights(model, part), weights(plain, part))
+    assert [line.partition(" from ")[0] for line in said] == ["init: 4 tensors", "init: 4 tensors"]
+    assert "missing there: layers.0.inputs" in said[1]
+
+
+def test_with_all_of_the_other_it_begins_with_what_that_tells_of_the_next_label(runs: dict[str, Path]) -> None:
+    model, _ = begun(runs, whole=True)
+    net: Any = model
+    labels = load(RunFolder.open(runs["next_label"])).model
+    target = torch.tensor([[3, 1, 8, 2]])
+    wanted = torch.softmax(labels(target), 2)[0]  # (u + 1, k + 1)
+    state = net.start(1)
+    for u, before in enumerate([0, *target[0].tolist()]):
+        known, state = net.step(torch.tensor([before]), state)
+        found = torch.softmax(net.join(torch.zeros_like(known), known), 1)[0]
+        torch.testing.assert_close(found, wanted[u])
+
+
+def test_networks_of_other_sizes_are_refused_by_name(runs: dict[str, Path]) -> None:
+    with pytest.raises(RecipeError) as raised:
+        begun(runs, "model.hidden_size=24")
+    assert str(raised.value).startswith(
+        f"init: of {runs['blstm']}, layers.0.inputs is 2 × 10 × 64, not 2 × 10 × 96, layers.0.recurrent is "
+    )
+    assert "Set the sizes of `model` to those there" in str(raised.value)
+
+
+def test_a_net_of_next_labels_is_measured_and_transcribes_nothing(dltk: Command, runs: dict[str, Path]) -> None:
+    said = dltk("evaluate", runs["next_label"], "--json")
+    assert said.code == 0, said.err
+    assert said.json["samples"] == 12
+    found = said.json["metrics"]
+    assert found["test/perplexity"] == pytest.approx(np.exp(found["test/token_loss"]))
+    with np.load(said.json["predictions"]) as kept:
+        counted = (kept["targets"] > 0).sum(1) + 1  # and the end
+        assert (counted == (kept["scores"] > 0).sum(1)).all()
+        assert kept["scores"].sum() / len(counted) == pytest.approx(found["test/loss"], rel=1e-5)
+    said = dltk("predict", runs["next_label"], "some.wav")
+    assert said.code == 2
+    assert "predict: tells the next label of a transcript. A transducer begins with its weights" in said.err
 
 
 def wav(path: Path, samples: np.ndarray, rate: int = 8000) -> Path:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dltk.layers.peephole_lstm import PeepholeLSTM
-from dltk.models.deep_blstm import BLSTMTransducer, DeepBLSTM
+from dltk.models.deep_blstm import BLSTMTransducer, DeepBLSTM, NextLabelNet
 from tests.models import kept
 
 SMALL = {"num_classes": 3, "input_size": 5, "hidden_size": 4, "num_layers": 2, "first_weights": 0.5}
@@ -109,6 +109,50 @@ def test_a_transducer_takes_step_by_step_what_it_takes_at_once():
     for u, labels in enumerate([torch.zeros(3, dtype=torch.int64), *TARGET.T]):
         known, state = model.step(labels, state)
         torch.testing.assert_close(model.join(read, known[:, None]), at_once[:, :, u])
+
+
+def next_labels() -> NextLabelNet:
+    torch.manual_seed(1)
+    return NextLabelNet(num_classes=3, hidden_size=4, first_weights=0.8)
+
+
+def test_a_transducer_begun_with_a_net_of_next_labels_tells_what_that_tells_where_nothing_is_heard():
+    labels, transducer = next_labels(), BLSTMTransducer(**SMALL)
+    left = transducer.load_state_dict(labels.state_dict(), strict=False)
+    assert not left.unexpected_keys
+    assert {name.partition(".")[0] for name in left.missing_keys} == {"layers", "reading", "of_frame"}
+    wanted = torch.softmax(labels(TARGET), 2)  # (b, u + 1, k + 1)
+    assert wanted.std(0).max() > 0.01  # it is another behind other labels
+    state = transducer.start(3)
+    for u, before in enumerate([torch.zeros(3, dtype=torch.int64), *TARGET.T]):
+        known, state = transducer.step(before, state)
+        torch.testing.assert_close(torch.softmax(transducer.join(torch.zeros(3, 4), known), 1), wanted[:, u])
+    with torch.no_grad():  # l_t and its bias give nothing
+        transducer.of_frame.weight.zero_()
+        transducer.of_frame.bias.zero_()
+    found = torch.softmax(transducer(torch.randn(3, 7, 5), LENGTHS, TARGET), 3)  # (b, t, u + 1, k + 1)
+    torch.testing.assert_close(found, wanted[:, None].expand_as(found))
+
+
+def test_next_labels_are_told_from_those_before_them():
+    net = next_labels()
+    other = TARGET.clone()
+    other[0, 1] = 3
+    found, changed = net(TARGET), net(other)
+    torch.testing.assert_close(changed[1:], found[1:])
+    torch.testing.assert_close(changed[0, :2], found[0, :2])
+    assert (changed[0, 2:] - found[0, 2:]).abs().min() > 1e-4
+
+
+def test_a_net_of_next_labels_keeps_what_every_network_keeps(monkeypatch, tmp_path):
+    net = next_labels()
+    net(TARGET).square().sum().backward()
+    kept.assert_every_weight_has_a_gradient(net)
+    kept.assert_state_round_trips(next_labels, lambda model: model(TARGET), tmp_path / "state.pt")
+    kept.assert_first_weights_depend_on_seed_and_name_only(next_labels)
+    kept.assert_construction_initialises_every_parameter(next_labels, monkeypatch)
+    with pytest.raises(ValueError, match="hidden_size is 0, nothing"):
+        NextLabelNet(hidden_size=0)
 
 
 def test_what_is_refused(model):
