@@ -94,8 +94,11 @@ def start_from(model: nn.Module, source: str, beginnings: Mapping[str, str | Non
 
     Raises:
         LaunchError: the weights cannot be read.
-        RecipeError: none of them is the network's, or one is of another shape.
+        RecipeError: there are none, none of them is the network's, or one is of another shape.
     """
+    if not Path(source).exists():
+        remedy = "Train that run first, name another run or a file, or set `init=[]` to begin from random weights."
+        raise RecipeError("", "init", f"there is no {source}", remedy)
     found, digest = read_weights(Path(source))
     names = {name: _renamed(name, beginnings) for name in found}
     renamed = {here: found[there] for there, here in names.items() if here is not None}

@@ -84,10 +84,12 @@ def test_weights_of_another_network_are_told_by_name(net: nn.Module) -> None:
     assert "model.0.weight is 5 × 3, not 4 × 3" in str(raised.value)
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_no_file(net: nn.Module, tmp_path: Path, suffix: str) -> None:
-    with pytest.raises(LaunchError, match="no such file"):
-        start_from(net, str(tmp_path / f"none{suffix}"), {})
+def test_what_is_not_there_is_named(net: nn.Module) -> None:
+    for source in ("runs/a/first", "none.pt", "none.safetensors"):
+        with pytest.raises(
+            RecipeError, match=rf"init: there is no {source}\. Train that run first, name another run or"
+        ):
+            start_from(net, source, {})
 
 
 TAKEN = ("block1.0", "block2.0", "block3.0", "block3.1", "fc6", "fc7", "fc8")  # of A, by the deeper ones

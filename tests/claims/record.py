@@ -42,6 +42,14 @@ def counted(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, _, value in every if not recipe.harmless(key) and key != "train.seed"}
 
 
+def begins_with(path: Path) -> list[Path]:
+    """The runs whose weights a recipe begins with that are not there, where a recipe of ours trains them."""
+    found = [Path(entry["from"]) for entry in recipe.load(path, check_model=False).settings["init"]]
+    return [
+        source for source in found if not source.exists() and path.with_name(f"{source.parent.name}.yaml").is_file()
+    ]
+
+
 def out_of_date(record: Mapping[str, Any], loaded: recipe.Recipe) -> list[str]:
     """The settings in which a recipe is no longer the one that was measured; see `recipe.changed`.
 
@@ -52,7 +60,10 @@ def out_of_date(record: Mapping[str, Any], loaded: recipe.Recipe) -> list[str]:
 
 
 def recorded(path: Path, seeds: int, runs_dir: Path, place: Sequence[str]) -> dict[str, Any]:
-    """Train what is missing of a recipe's seeds; the record."""
+    """Train what is missing of a recipe's seeds, and before them the runs that they begin with; the record."""
+    for source in begins_with(path):
+        where = [source.parent.name, f"run={source.name}", f"runs_dir={source.parent.parent}", "log.wandb=disabled"]
+        subprocess.run([*DLTK, "train", *where, *place], check=True)
     arguments = ["train", path.as_posix(), "--seeds", str(seeds), *place, f"runs_dir={runs_dir}", "log.wandb=disabled"]
     subprocess.run([*DLTK, *arguments], check=True)
     chosen = recipe.load(path)

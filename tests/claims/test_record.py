@@ -46,6 +46,16 @@ def test_one_seed_has_no_interval() -> None:
     assert record.between(12.34, 12.0) == "12.34 ± 0.34"
 
 
+def test_what_a_recipe_begins_with_is_trained_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is not there, and a recipe of ours trains it."""
+    chosen = Path("recipes/transducer_tones_pretrained.yaml").absolute()
+    monkeypatch.chdir(tmp_path)
+    assert record.begins_with(chosen) == [Path("runs/blstm_tones/first"), Path("runs/next_label_tones/first")]
+    Path("runs/blstm_tones/first").mkdir(parents=True)
+    assert record.begins_with(chosen) == [Path("runs/next_label_tones/first")]
+    assert record.begins_with(chosen.with_name("blstm_tones.yaml")) == []
+
+
 def test_data_that_are_missing_stop_it_before_any_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
