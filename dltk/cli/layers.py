@@ -95,6 +95,8 @@ def _examples(model: nn.Module, image: Sequence[int] | None) -> list[tuple[Tenso
         read = [(torch.zeros(2, many["t"], size), torch.full((2,), many["t"])) for many in LENGTHS]
         targets = [torch.ones(2, many["s"], dtype=torch.long) for many in LENGTHS]
         return [(*one, target) if "target" in names else one for one, target in zip(read, targets, strict=True)]
+    if names[0] == "target":  # of labels, before any and after each of which it tells something
+        return [(torch.ones(2, many["t"] - 1, dtype=torch.long),) for many in LENGTHS]
     if names[0] == "words":
         return [(torch.ones(2, many["t"], dtype=torch.long),) for many in LENGTHS]
     return [(torch.zeros(2, many["t"], size),) for many in LENGTHS] if names[0] == "inputs" and size else []
