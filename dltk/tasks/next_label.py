@@ -1,5 +1,8 @@
 """Next labels: which label follows in a transcript, from those before it; frames are not heard."""
 
+import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -53,3 +56,9 @@ class NextLabel(Labelling):
         if not self.training:  # -log P of each label and of the end, 0 of those that do not count (b, u + 1)
             measures["scores"] = losses.new_zeros(right.shape).masked_scatter(chosen, losses.detach())
         return measures
+
+    def least_loss(self, batches: Sequence[Batch]) -> float:
+        """The entropy of the transcripts, for nothing tells beforehand which of them it will be."""
+        rows = (row for batch in batches for row in batch["target"][batch["weight"] > 0])
+        often = Counter(tuple(row[row != BLANK].tolist()) for row in rows)
+        return -sum(count * math.log(count / often.total()) for count in often.values()) / often.total()

@@ -71,6 +71,13 @@ def test_the_loss_is_of_the_labels_and_the_end_of_each_transcript_that_counts():
     assert task.evaluation.read()["perplexity"] == pytest.approx(np.exp(np.mean(losses)), rel=1e-5)
 
 
+def test_the_least_loss_is_that_of_who_knows_how_often_each_transcript_comes():
+    part = Tones("train", utterances=20)
+    one, other, third = part[0], part[1], part[2]
+    batches = [batch_of([one, other, third], [1.0, 1.0, 0.0]), batch_of([one, one], [1.0, 1.0])]
+    assert task_of().least_loss(batches) == pytest.approx(-(3 * np.log(3 / 4) + np.log(1 / 4)) / 4)
+
+
 def test_any_division_of_a_batch_gives_the_same_steps():
     found = []
     for accumulate in (1, 3):

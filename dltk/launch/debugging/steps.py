@@ -76,7 +76,7 @@ def one_batch(context: Context) -> Finding:
     first, last, count = watch.losses[0], watch.losses[-1], len(watch.losses)
     numbers = {"first": first, "last": last, "steps": count, "seconds": round(time.monotonic() - began, 2)}
     story = f"the loss goes from {first:.3g} to {last:.3g} in {count} steps"
-    if _fitted(first, watch.means[-1]):
+    if _fitted(first, watch.means[-1], _least(context)):
         return passed(story, **numbers)
     if watch.late:
         return inconclusive(f"{story}, when {context.budget.seconds:.0f} s were over", **numbers)
@@ -99,7 +99,7 @@ def _stuck(context: Context, first: float, last: float, story: str, numbers: dic
         if factor > 1 and means["loss"] < PLAINLY_FALLEN * first:  # a rate that is low, or a plateau to cross
             says = f"{story}; with {factor:g} times the learning rate it falls to {means['loss']:.3g}"
             return inconclusive(says, **numbers, factor=factor)
-        if factor < 1 and _fitted(first, means):
+        if factor < 1 and _fitted(first, means, _least(context)):
             remedy = f"With {factor:g} of the learning rate it can be learned: lower optimizer.lr."
             return failed(story, remedy, **numbers, factor=factor)
     remedy = "Look at what the scores pass through before the loss, and whether the targets fit the images."
@@ -107,17 +107,22 @@ def _stuck(context: Context, first: float, last: float, story: str, numbers: dic
 
 
 def _learn(context: Context, factor: float, seconds: float) -> Watch:
-    batch = context.batches([0], augment=False)
+    batch, least = context.batches([0], augment=False), _least(context)
     first: list[float] = []
 
     def enough(step: int, means: dict[str, float]) -> bool:
         first.append(means["loss"])
-        return _fitted(first[0], means) or not math.isfinite(means["loss"])
+        return _fitted(first[0], means, least) or not math.isfinite(means["loss"])
 
     task = context.task(rate=factor, plain=True)
     return train(context, task, batch, steps=context.budget.one_batch_steps, until=enough, seconds=seconds)
 
 
-def _fitted(first: float, means: dict[str, float]) -> bool:
+def _least(context: Context) -> float:
+    """The loss of a network that knows the batch by heart."""
+    return context.task().least_loss(context.batches([0], augment=False))
+
+
+def _fitted(first: float, means: dict[str, float], least: float) -> bool:
     no_error = means.get("top1_error") == 0.0
-    return first > 0 and means["loss"] < (FITTED_WITHOUT_ERROR if no_error else FITTED) * first
+    return first > 0 and means["loss"] - least < (FITTED_WITHOUT_ERROR if no_error else FITTED) * (first - least)
