@@ -68,6 +68,11 @@ def runs(
             terminal.say(f"{len(found):,} of {len(every):,} runs")
 
 
+PARTS = ("test", "val", "train")
+# What claims are made of.
+TELLING = ("truth", "top1_error", "sequence_error", "label_error", "bleu", "bleu4", "perplexity", "bits", "kind_error")
+
+
 def _show_runs(found: "Sequence[Listed]", keys: Sequence[str]) -> None:
     live = any("steps" in one.outline for one in found)
     rows = []
@@ -192,10 +197,15 @@ def is_run(text: str) -> bool:
 
 
 def headline(metrics: dict[str, Any]) -> str:
-    """The one number that tells most."""
-    order = ("test/top1_error", "test/", "val/top1_error", "val/", "train/loss")
-    told = sorted(metrics, key=lambda name: name.endswith("/loss"))  # errors and scores tell more than losses
-    name = next((key for begin in (*order, "") for key in told if key.startswith(begin)), None)
+    """The one number that tells most: of the test part if any, and rather an error or a score than a loss."""
+
+    def rank(name: str) -> tuple[int, int]:
+        part, _, what = name.partition("/")
+        least = len(TELLING) + (0 if part == "train" else 2)  # of training a rate or a norm tells still less
+        known = TELLING.index(what) if what in TELLING else least if what == "loss" else len(TELLING) + 1
+        return PARTS.index(part) if part in PARTS else len(PARTS), known
+
+    name = min(metrics, key=rank, default=None)
     return f"{name} {terminal.number(metrics[name])}" if name else "–"
 
 

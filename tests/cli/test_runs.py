@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dltk.cli.runs import headline
 from dltk.run.lease import Lease
 from dltk.run.ledger import clock_text
 from tests.cli.conftest import Command
@@ -81,6 +82,19 @@ def test_a_run_that_trains_shows_how_far_it_is(dltk: Command, tmp_path: Path) ->
         assert one["left"] == pytest.approx(200, abs=15)
         assert "200 of 400 (50 %)" in dltk("runs", tmp_path / "runs").out
     assert "steps" not in dltk("runs", tmp_path / "runs", "--json").json[0]
+
+
+@pytest.mark.parametrize(("metrics", "told"), [
+    ({"test/loss": 0.3, "test/too_short": 0.0, "test/label_error": 1.5}, "test/label_error 1.5"),
+    ({"test/loss": 2.0, "test/token_loss": 1.0, "test/perplexity": 7.5}, "test/perplexity 7.5"),
+    ({"val/top1_error": 4.0, "test/loss": 2.0}, "test/loss 2"),
+    ({"test/loss": 2.0, "test/own_score": 3.0}, "test/own_score 3"),
+    ({"train/lr": 0.1, "train/loss": 2.0, "time/data_wait": 0.0}, "train/loss 2"),
+    ({"time/data_wait": 0.5}, "time/data_wait 0.5"),
+    ({}, "–"),
+])  # fmt: skip
+def test_the_number_that_tells_most(metrics: dict[str, float], told: str) -> None:
+    assert headline(metrics) == told
 
 
 def test_a_long_name_stays_on_one_line_where_no_terminal_shows_it(
