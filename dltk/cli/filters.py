@@ -1,4 +1,8 @@
-"""The filters of a network's first layer: in colour where it reads red, green and blue, else in grey."""
+"""The filters of a network's first layer: in colour where it reads red, green and blue, else in grey.
+
+Those of a network of sequences are pictures of a frame's numbers, down, over frames; those of a network of videos are
+rows of pictures, frame after frame.
+"""
 
 import math
 from dataclasses import dataclass
@@ -27,6 +31,7 @@ class Bank:
 
     layer: str
     weights: Tensor  # (n, c, h, w)
+    coloured: bool = True  # three channels are red, green and blue
 
 
 def first_filters(folder: RunFolder, task: Any) -> Bank:
@@ -42,12 +47,16 @@ def first_filters(folder: RunFolder, task: Any) -> Bank:
     weights = getattr(module, "weight", None)
     if isinstance(module, nn.Linear) and shape is not None and module.in_features == math.prod(shape):
         weights = module.weight.view(-1, *shape)
+    if isinstance(module, nn.Conv1d):
+        weights = module.weight[:, None]
+    if isinstance(module, nn.Conv3d):
+        weights = module.weight.transpose(1, 2).flatten(1, 2)
     if weights is None or weights.dim() != 4:
         name = folder.recipe["model"]["architecture"]
         what = f"its first layer ({first.name if first else 'none'}) has no filters that look at pixels"
         raise LaunchError(folder.path, name, what, "Draw a run of a network that begins with a convolution.")
     assert first is not None
-    return Bank(first.name, weights.detach().float().cpu())
+    return Bank(first.name, weights.detach().float().cpu(), not isinstance(module, nn.Conv3d))
 
 
 def draw_filters(bank: Bank, most: int | None, name: str) -> tuple[Figure, int]:
@@ -62,8 +71,9 @@ def draw_filters(bank: Bank, most: int | None, name: str) -> tuple[Figure, int]:
     n, c, h, w = weights.shape
     largest = weights.abs().amax((1, 2, 3), keepdim=True).clamp(min=1e-12)  # (n, 1, 1, 1)
     levels = (0.5 + 0.5 * weights / largest).numpy()  # (n, c, h, w), 0 to 1
-    pictures: list[Picture] = [one.transpose(1, 2, 0) for one in levels] if c == 3 else list(levels.reshape(-1, h, w))
-    across = _across(n) if c in (1, 3) else c * max(1, _across(n) // c)
+    whole = c == 1 or (c == 3 and bank.coloured)  # each filter is one picture
+    pictures: list[Picture] = list(levels.transpose(0, 2, 3, 1) if whole else levels.reshape(-1, h, w))
+    across = _across(n) if whole else c * max(1, _across(n) // c)
     lines = -(-len(pictures) // across)
     cell = min(LARGE, max(SMALL, WIDTH / across))
     sheet = figure(max(WIDTH, across * cell), lines * cell * h / w + 0.5)

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from dltk.data.images import read_image
+from dltk.errors import DataError
 
 # Shapes: n pictures, c channels, h rows, w columns; grey pictures (h, w) run from 0 to 255.
 
@@ -63,9 +64,12 @@ def prepare(
         enlarge: the data set's own (n, 1, s, s) -> (n, 1, h, w), for data that were enlarged.
 
     Raises:
-        DataError: the file is no picture.
+        DataError: the file is no picture, or the network reads more than one.
     """
     channels, rows, columns = manner.shape
+    if channels not in (1, 3):
+        what = f"is one picture, and the network reads {channels} channels, as of several frames"
+        raise DataError(path, "", what, "`dltk evaluate` measures it on its data.")
     picture = read_image(path, channels=1 if channels == 1 or manner.inked else 3)  # (c, h, w)
     said = [f"{picture.shape[2]} × {picture.shape[1]} pixels"]
     if not manner.inked:

@@ -12,6 +12,7 @@ the next frame.
 # Shapes: b utterances, t frames, u labels of a target, s = 2u + 1 places of labels and blanks, k labels.
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 BLANK = 0  # and what stands behind a target's end
@@ -21,6 +22,21 @@ def ctc_needs(target: Tensor) -> Tensor:
     """Targets (b, u) to the frames that each needs at least (b,): one a label, and a blank between equal ones."""
     repeated = (target[:, 1:] == target[:, :-1]) & (target[:, 1:] != BLANK)
     return (target != BLANK).sum(1) + repeated.sum(1)
+
+
+def ctc_losses(logs: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+    """Log-probabilities (b, t, k + 1) of frames to -log P of the targets (b,); 0 where no way leads through the frames.
+
+    Args:
+        logs: of blank and labels.
+        lengths: frames that are real (b,), 1 at least.
+        target: labels (b, u), blanks behind the shorter ones.
+    """
+    # torch has no deterministic gradient of it for CUDA and raises, where only such are allowed: the CPU's is one.
+    where = "cpu" if torch.are_deterministic_algorithms_enabled() else logs.device
+    on, target, lengths = logs.transpose(0, 1).to(where), target.to(where), lengths.to(where)
+    losses = F.ctc_loss(on, target, lengths, (target != BLANK).sum(1), BLANK, reduction="none", zero_infinity=True)
+    return losses.to(logs.device)
 
 
 def ctc_alignment(logs: Tensor, target: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ class TimeDelayNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Utterances (b, 1, f, t) to class scores (b, k)."""
-        expect.images_of(images, self.input_shape, "Set model.image to the images' shape.")
+        expect.images_of(images, self.input_shape, "Set model.coefficients and model.frames to theirs.")
         return self.output(self.evidence(images[:, 0]))
 
     def evidence(self, frames: Tensor) -> Tensor:

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.functional.text import edit_distance
 
 from dltk.data.gathering import gathered
 from dltk.data.loader import BatchInfo
 from dltk.errors import LaunchError
-from dltk.layers.alignments import BLANK, ctc_needs, transducer_losses
+from dltk.layers.alignments import BLANK, ctc_losses, ctc_needs, transducer_losses
 from dltk.tasks.labelling import Alphabet, Labelling
 from dltk.tasks.task import Batch, Procedure, mixed_seed
 from dltk.tasks.transcribing import Found, Labels, best_paths, prefix_beam, transducer_beam, write_greedily
@@ -85,11 +84,8 @@ class Transcription(Labelling):
             losses, short = transducer_losses(read, lengths, target), torch.zeros_like(counts)
         else:
             logs = torch.log_softmax(read.float(), dim=2)  # (b, t, k + 1)
-            labels = (target != BLANK).sum(1)
+            losses = ctc_losses(logs, lengths, target)  # (b,)
             short = counts & (ctc_needs(target) > lengths)
-            losses = F.ctc_loss(
-                logs.transpose(0, 1), target, lengths, labels, BLANK, reduction="none", zero_infinity=True
-            )  # (b,)
         measures: dict[str, Any] = {
             "loss": losses[counts].sum(),
             "weight": counts.sum(),

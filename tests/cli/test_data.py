@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from dltk.cli import data
@@ -160,6 +161,12 @@ def test_pack_and_show_recordings(tmp_path: Path, dltk: Command) -> None:
     said = dltk("data", "show", tmp_path / "speech", "--count", 2)
     assert len(said.out.splitlines()) == 3
     assert "wav: 0.50 s at 8,000 Hz, 1 channel(s)" in said.out
+    (tmp_path / "sphere").mkdir()
+    for name in "abcdefghij":  # TIMIT's call themselves wav
+        soundfile.write(tmp_path / "sphere" / f"{name}.wav", np.zeros((800, 2)), 16_000, format="NIST")
+        (tmp_path / "sphere" / f"{name}.txt").write_text(f"word {name}\n")
+    assert dltk("data", "pack", "audio", "--source", tmp_path / "sphere", "--to", tmp_path / "timit").code == 0
+    assert "wav: 0.05 s at 16,000 Hz, 2 channel(s)" in dltk("data", "show", tmp_path / "timit", "--count", 1).out
     (tmp_path / "in" / "r3.txt").unlink()
     said = dltk("data", "pack", "audio", "--source", tmp_path / "in", "--to", tmp_path / "other")
     assert said.code == 2

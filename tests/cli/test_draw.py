@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from dltk import recipe
-from dltk.assemble import build_task
+from dltk.assemble import build_task, load
 from dltk.cli.features import chosen
-from dltk.cli.filters import Bank, draw_filters
+from dltk.cli.filters import Bank, draw_filters, first_filters
 from dltk.cli.maps import Activity, activities
 from dltk.cli.tiles import BLUE, scaled, tiled
 from dltk.models.alexnet import AlexNet
@@ -228,6 +228,28 @@ def test_features_of_a_residual_network(dltk: Command, tmp_path: Path, photograp
     said = dltk("draw", run.path, "filters", "--json", "--to", tmp_path / "bank.pdf")
     assert (said.json["layer"], said.json["shape"]) == ("conv1", [64, 3, 7, 7])
     assert (tmp_path / "bank.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_filters_over_time_of_a_video_s_and_of_a_sound_s_network(dltk: Command, tmp_path: Path) -> None:
+    clips = {"architecture": "c3d", "frames": 4, "image": [1, 16, 16], "narrow": 16, "num_classes": 6}
+    video = fresh(tmp_path, data={"name": "moving_shapes", "frames": 4, "image_size": 16}, model=clips)
+    bank = first_filters(video, load(video))
+    assert (bank.layer, bank.coloured) == ("conv1a", False)
+    weight = build_task(video.recipe).model.conv1a.weight
+    assert torch.equal(bank.weights, weight[:, 0])  # a picture of each of three frames, not red, green and blue
+    said = dltk("draw", video.path, "filters", "--json")
+    assert said.json["shape"] == [4, 3, 3, 3]
+    assert np.ptp(np.asarray(Image.open(said.json["file"]).convert("RGB")).astype(int), axis=2).max() == 0
+    Image.new("L", (20, 20), 90).save(tmp_path / "one.png")
+    for asked in (
+        ["draw", video.path, "features", tmp_path / "one.png"],
+        ["predict", video.path, tmp_path / "one.png"],
+    ):
+        said = dltk(*asked)
+        assert said.code == 2
+        assert "one.png: is one picture, and the network reads 4 channels, as of several frames" in said.err
+    sound = fresh(tmp_path / "sound", data={"name": "transitions"}, model={"architecture": "tdnn", "num_classes": 3})
+    assert dltk("draw", sound.path, "filters", "--json").json["shape"] == [8, 1, 16, 3]
 
 
 def test_features_agree_with_predict(dltk: Command, trained: Trained, tmp_path: Path) -> None:

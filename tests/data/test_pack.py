@@ -172,7 +172,7 @@ def test_text_audio_arrays_and_any_iterable(tmp_path: Path) -> None:
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match="cannot be read as an array"):
         list(arrays({"npy": tmp_path / "objects.npy"}))
-    with pytest.raises(DataError, match="holds no wav or flac"):
+    with pytest.raises(DataError, match="holds no wav, flac, sph files"):
         list(audio(tmp_path))
     made = ({"__key__": f"d{number}", "png": digit(number), "cls": str(number % 2).encode()} for number in range(40))
     result = pack(made, tmp_path / "digits", name="digits", classes=["even", "odd"])

@@ -5,9 +5,16 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from dltk.layers.alignments import ctc_alignment, ctc_needs, transducer_alignment, transducer_losses
+from dltk.layers import alignments
+from dltk.layers.alignments import (
+    ctc_alignment,
+    ctc_losses,
+    ctc_needs,
+    transducer_alignment,
+    transducer_losses,
+)
 from dltk.tasks.transcribing import collapsed
 
 T, K = 5, 2
@@ -31,9 +38,29 @@ def test_the_loss_of_ctc_is_that_of_all_paths_together(logs):
     assert sum(math.exp(log) for some in every.values() for _, log in some) == pytest.approx(1)
     for labels, some in every.items():
         target, lengths = torch.tensor([labels], dtype=torch.int64).view(1, -1), torch.tensor([T])
-        loss = F.ctc_loss(logs[:, None], target, lengths, torch.tensor([len(labels)]), reduction="none")
+        loss = ctc_losses(logs[None], lengths, target)
         assert float(loss) == pytest.approx(-math.log(sum(math.exp(log) for _, log in some)))
         assert len(labels) <= int(ctc_needs(target)) <= T
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_the_loss_of_ctc_is_worked_out_where_torch_has_its_gradient(deterministic, monkeypatch):
+    seen = []
+
+    def loss(logs, target, lengths, *_, **__):
+        seen.append({one.device.type for one in (logs, target, lengths)})
+        return logs[0, :, 0]
+
+    monkeypatch.setattr(alignments.F, "ctc_loss", loss)
+    torch.use_deterministic_algorithms(deterministic)
+    try:
+        with FakeTensorMode():  # a GPU need not be there
+            logs, lengths, target = torch.empty(2, 5, 3), torch.ones(2), torch.ones(2, 4)
+            found = ctc_losses(*(one.to("cuda") for one in (logs, lengths, target)))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert seen == [{"cpu" if deterministic else "cuda"}]
+    assert found.device.type == "cuda"
 
 
 def test_an_alignment_is_the_share_of_the_paths_that_pass_a_place(logs):

@@ -84,6 +84,7 @@ def _show_classes(classes: dict[str, int]) -> None:
 
 def _text(fields: dict[str, bytes]) -> str:
     from dltk.data.shards.fields import decoded
+    from dltk.data.sound import EXTENSIONS
     from dltk.errors import DataError
 
     shown = []
@@ -92,7 +93,7 @@ def _text(fields: dict[str, bytes]) -> str:
             value = decoded(extension, data)
         except DataError as error:
             value = error.what
-        if extension.rpartition(".")[2] == "wav":
+        if extension.rpartition(".")[2] in EXTENSIONS:
             value = _recording(data)
         shown.append(
             f"{extension}: {f'{len(value):,} bytes' if isinstance(value, bytes) else str(value).strip()[:200]}"
@@ -101,15 +102,18 @@ def _text(fields: dict[str, bytes]) -> str:
 
 
 def _recording(data: bytes) -> str:
+    """What a recording is, in words: those of TIMIT call themselves wav and are SPHERE."""
     import io
-    import wave
+    import math
+
+    from dltk.data.sound import read
+    from dltk.errors import DltkError
 
     try:
-        with wave.open(io.BytesIO(data)) as recording:
-            rate = recording.getframerate()
-            return f"{recording.getnframes() / rate:.2f} s at {rate:,} Hz, {recording.getnchannels()} channel(s)"
-    except (wave.Error, EOFError) as error:
-        return f"no wav file ({error})"
+        sound = read(io.BytesIO(data), math.inf)
+    except DltkError as error:
+        return str(error)
+    return f"{len(sound.samples) / sound.rate:.2f} s at {sound.rate:,} Hz, {sound.channels} channel(s)"
 
 
 def _sheet(samples: list[tuple[str, dict[str, bytes]]], names: list[str], to: Path) -> None:

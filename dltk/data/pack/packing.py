@@ -4,7 +4,9 @@ The same input and seed give the same bytes, whatever the number of processes: w
 their keys alone.
 """
 
+import io
 import itertools
+import math
 import multiprocessing
 import os
 import shutil
@@ -24,6 +26,7 @@ from dltk.data.shards.fields import PICTURES
 from dltk.data.shards.sets import FILE, ShardSet
 from dltk.data.shards.tar import BLOCK, members
 from dltk.data.shards.writer import SHARD_BYTES, Journal, Sample, index_shards, write_shard
+from dltk.data.sound import EXTENSIONS, read
 from dltk.data.splits import SPLITS, split
 from dltk.errors import DataError
 
@@ -215,7 +218,12 @@ def _write_one(path: Path, items: Sequence[Item], settings: Settings) -> tuple[S
 
 
 def _sample(item: Item, settings: Settings) -> Sample:
-    """Read one sample, its pictures as they are to be stored."""
+    """Read one sample, its pictures as they are to be stored.
+
+    Raises:
+        DataError: it was cut off, or its picture or recording is damaged.
+        LaunchError: it is a recording, and soundfile is not installed.
+    """
     data = _bytes(item.path, item.offset, item.size)
     if item.extension:
         fields = {item.extension: data}
@@ -229,6 +237,8 @@ def _sample(item: Item, settings: Settings) -> Sample:
             extension, contents = encoded(
                 contents, extension, resize=settings.resize, square=settings.square, quality=settings.quality
             )
+        elif extension in EXTENSIONS:
+            read(io.BytesIO(contents), math.inf)  # to see that it is a recording, and has something to hear
         stored[extension] = contents
     if item.target is not None:
         stored["cls"] = str(item.target).encode()

@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import wave
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from dltk.data.images import SUFFIXES
 from dltk.data.pack.packing import Item
+from dltk.data.sound import EXTENSIONS
 from dltk.errors import DataError
 
 NUMBERS = ("cls", "id")  # extensions whose files hold one whole number
@@ -88,21 +88,19 @@ def pair(key: str, source: str, target: str) -> dict[str, Any]:
 
 
 def audio(folder: str | Path) -> Iterator[dict[str, Any]]:
-    """Recordings (wav, flac) with a text of the same name beside each.
+    """Recordings (wav, flac, sph) with a text of the same name beside each.
 
     Raises:
         DataError: a recording has no transcript, or there are none.
     """
     root = Path(folder)
-    recordings = sorted(path for path in root.rglob("*") if path.suffix.lower() in (".wav", ".flac"))
+    recordings = sorted(path for path in root.rglob("*") if path.suffix.lower()[1:] in EXTENSIONS)
     if not recordings:
-        raise DataError(root, "--source", "holds no wav or flac files")
+        raise DataError(root, "--source", f"holds no {', '.join(EXTENSIONS)} files")
     for path in recordings:
         transcript = path.with_suffix(".txt")
         if not transcript.exists():
             raise DataError(path, "", f"has no transcript {transcript.name} beside it", "Write it, or remove the file.")
-        if path.suffix.lower() == ".wav":
-            _require_wave(path)
         key = _key(path.relative_to(root))
         yield {"__key__": key, path.suffix[1:].lower(): path.read_bytes(), "txt": transcript.read_bytes()}
 
@@ -178,11 +176,3 @@ def _row(extension: str, value: Any) -> bytes:
     file = io.BytesIO()
     np.save(file, np.asarray(value), allow_pickle=False)
     return file.getvalue()
-
-
-def _require_wave(path: Path) -> None:
-    try:
-        with wave.open(str(path)) as recording:
-            recording.getnframes()
-    except (wave.Error, EOFError) as error:
-        raise DataError(path, "", f"is no wav file ({error})") from None

@@ -62,7 +62,7 @@ SETS = {
     "gtsrb": KnownSet(
         module="gtsrb",
         what="GTSRB: 39,209 + 12,630 traffic signs in 43 classes",
-        source="the folder with GTSRB-Training_fixed.zip, GTSRB_Final_Test_Images.zip and GTSRB_Final_Test_GT.zip",
+        source="the folder with GTSRB_Final_Training_Images.zip, …_Test_Images.zip and …_Test_GT.zip",
         fetches=True,
     ),
     "wmt14": KnownSet(

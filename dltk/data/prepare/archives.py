@@ -68,10 +68,10 @@ def obtain(archives: Sequence[Archive], origin: Origin, to: Path, progress: Prog
 
 @contextlib.contextmanager
 def member(archive: Path, name: str) -> Iterator[IO[bytes]]:
-    """A file of a tar or zip archive, gunzipped where its name says that it is zipped; or the file itself.
+    """A file of a tar, a zip or a folder, gunzipped where its name says that it is zipped; or the file itself.
 
     Args:
-        archive: a tar, a zip, or one file, zipped or not.
+        archive: a tar, a zip, a folder, or one file, zipped or not.
         name: of the member, with or without its folders.
 
     Raises:
@@ -83,7 +83,7 @@ def member(archive: Path, name: str) -> Iterator[IO[bytes]]:
         except DAMAGED as error:
             raise _damaged(archive, error) from None
         if file is None:
-            raise DataError(archive, name, "is not in it", "Fetch the archive again.")
+            raise DataError(archive, name, "is not in it", "Fetch it again.")
         yield file
 
 
@@ -101,6 +101,9 @@ def lines(archive: Path, name: str) -> Iterator[bytes]:
 
 
 def _member(archive: Path, name: str, stack: contextlib.ExitStack) -> IO[bytes] | None:
+    if archive.is_dir():
+        path = next(iter(sorted(archive.rglob(name))), None)
+        return None if path is None else _unzipped(stack.enter_context(path.open("rb")), path.name)
     if archive.suffix == ".zip":
         zipped = stack.enter_context(zipfile.ZipFile(archive))
         found = next((one for one in zipped.namelist() if _is(one, name)), None)

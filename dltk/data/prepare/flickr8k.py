@@ -13,7 +13,7 @@ from dltk.data.prepare.captions import Told, pack_captioned, place_of
 from dltk.errors import DataError
 
 PICTURES = ["Flickr8k_Dataset.zip", "Flicker8k_Dataset", "Flickr8k_Dataset"]
-TEXT = ["Flickr8k_text.zip"]
+TEXT = ["Flickr8k_text.zip", "Flickr8k_text"]
 TOKENS = "Flickr8k.token.txt"
 LISTS = {"train": "Flickr_8k.trainImages.txt", "val": "Flickr_8k.devImages.txt", "test": "Flickr_8k.testImages.txt"}
 
@@ -24,7 +24,7 @@ def prepare(origin: Origin, to: Path, settings: Settings, progress: Progress) ->
     Raises:
         DataError: an archive is missing or damaged.
     """
-    text = place_of(origin.folder, TEXT, "archive of captions")
+    text = place_of(origin.folder, TEXT, "captions")
     pictures = place_of(origin.folder, PICTURES, "pictures")
     part_of = {
         line.decode().strip(): part for part, name in LISTS.items() for line in lines(text, name) if line.strip()

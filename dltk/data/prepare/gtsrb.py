@@ -3,6 +3,9 @@
 Each sign is cut out by the box that comes with it and resized to 48 x 48, whatever its sides were, as Ciresan et al. do
 in the same issue (section 3.1). Training pictures come in tracks of some 30 that show one sign from further and
 nearer; a tenth of the tracks is for validation, so that no sign is in both.
+
+The training part is that of the final benchmark, 39,209 pictures; GTSRB-Training_fixed.zip beside it on the web has the
+26,640 of the competition before it.
 """
 
 import csv
@@ -24,7 +27,7 @@ from dltk.errors import DataError
 WEB = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370/"
 TRAINING, TEST, TRUTH = (
     Archive(WEB + name)
-    for name in ("GTSRB-Training_fixed.zip", "GTSRB_Final_Test_Images.zip", "GTSRB_Final_Test_GT.zip")
+    for name in ("GTSRB_Final_Training_Images.zip", "GTSRB_Final_Test_Images.zip", "GTSRB_Final_Test_GT.zip")
 )
 CLASSES = 43
 SIZE = 48  # rows and columns
@@ -56,7 +59,7 @@ def _split(key: str) -> str:
 
 
 def _samples(found: dict[str, Path]) -> Iterator[dict[str, Any]]:
-    tables = [f"GTSRB/Training/{k:05d}/GT-{k:05d}.csv" for k in range(CLASSES)]
+    tables = [f"GTSRB/Final_Training/Images/{k:05d}/GT-{k:05d}.csv" for k in range(CLASSES)]
     for table in tables:
         folder = table.rpartition("/")[0]
         yield from _signs(found[TRAINING.name], folder, found[TRAINING.name], table, f"train/{folder[-2:]}")

@@ -47,7 +47,9 @@ def prepare(origin: Origin, to: Path, settings: Settings, progress: Progress) ->
         where = origin.folder or ""
         remedy = "Give --source with the folder that holds TRAIN and TEST; LDC licenses the files (LDC93S1)."
         raise DataError(where, "--source", "is no folder", remedy)
-    found = sorted(_sentences(origin.folder), key=lambda one: (one.part, one.speaker, one.name))
+    # Some copies hold each recording twice, as SI1027.WAV and as SI1027.WAV.wav.
+    every = {(one.part, one.speaker, one.name): one for one in _sentences(origin.folder)}
+    found = [one for _, one in sorted(every.items())]
     speakers = {part: len({one.speaker for one in found if one.part == part}) for part in SPEAKERS}
     missing = [part for part, count in speakers.items() if not count]
     if missing:

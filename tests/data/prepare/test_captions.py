@@ -70,6 +70,15 @@ def test_flickr8k(tmp_path: Path) -> None:
     assert read_set(tmp_path / "out").about["captions_without_words"] == 0
 
 
+def test_flickr8k_from_archives_that_were_unpacked(tmp_path: Path) -> None:
+    folder = flickr8k(tmp_path / "in")
+    for name in ("Flickr8k_Dataset", "Flickr8k_text"):
+        with zipfile.ZipFile(folder / f"{name}.zip") as archive:
+            archive.extractall(folder / name)
+        (folder / f"{name}.zip").unlink()
+    assert prepare("flickr8k", folder, tmp_path / "out").samples == {"train": 6, "val": 2, "test": 2}
+
+
 def test_flickr30k_by_hashes_and_as_it_is_listed(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()

@@ -37,9 +37,9 @@ def write(folder: Path, left: int = 5) -> None:
         for k in range(gtsrb.CLASSES):
             names = [(track, f"{track:05d}_{frame:05d}.ppm") for track in range(12) for frame in range(3)]
             for track, name in names:
-                file.writestr(f"GTSRB/Training/{k:05d}/{name}", ppm(k, track))
+                file.writestr(f"GTSRB/Final_Training/Images/{k:05d}/{name}", ppm(k, track))
             table = "\n".join([HEAD, *(row(name, k, left) for _, name in names)])
-            file.writestr(f"GTSRB/Training/{k:05d}/GT-{k:05d}.csv", table)
+            file.writestr(f"GTSRB/Final_Training/Images/{k:05d}/GT-{k:05d}.csv", table)
     tests = [(f"{number:05d}.ppm", number % gtsrb.CLASSES) for number in range(2 * gtsrb.CLASSES)]
     with zipfile.ZipFile(folder / gtsrb.TEST.name, "w") as file:
         for name, k in tests:
@@ -67,7 +67,7 @@ def test_signs_are_cut_out_and_tracks_stay_together(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"--source: holds no GTSRB-Training_fixed\.zip\. Add it\."):
+    with pytest.raises(DataError, match=r"--source: holds no GTSRB_Final_Training_Images\.zip\. Add it\."):
         SETS["gtsrb"].prepare(Origin(folder=tmp_path), tmp_path / "out", Settings(), quiet)
     with pytest.raises(DataError, match="has no sha256 that is known here"):
         SETS["gtsrb"].prepare(Origin(), tmp_path / "out", Settings(), quiet)

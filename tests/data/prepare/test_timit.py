@@ -59,6 +59,14 @@ def test_speakers_lie_in_their_parts_without_what_all_read(tmp_path: Path, small
     assert read_set(to).about["speakers"] == {"train": 2, "val": 1, "test": 1}
 
 
+def test_a_recording_that_is_there_twice_is_packed_once(tmp_path: Path) -> None:
+    folder = corpus(tmp_path / "files")
+    for path in sorted(folder.rglob("*.WAV")):
+        path.with_name(f"{path.name}.wav").write_bytes(path.read_bytes())
+    made = timit.prepare(Origin(folder=folder), tmp_path / "timit", Settings(), quiet)
+    assert made.samples == {"train": 4, "val": 2, "test": 2}
+
+
 def test_its_recordings_are_read_as_a_recipe_reads_them(tmp_path: Path) -> None:
     timit.prepare(Origin(folder=corpus(tmp_path / "files")), tmp_path / "timit", Settings(), quiet)
     part = Recordings("train", str(tmp_path), folder="timit", labels="phones")

@@ -10,7 +10,7 @@ import torch
 
 from dltk.data.datamodule import DataModule
 from dltk.data.front_end import joined
-from dltk.data.pack import pack
+from dltk.data.pack import Settings, TooManyDamaged, pack, packing
 from dltk.data.shards.recordings import Recordings
 from dltk.errors import DataError
 
@@ -23,7 +23,7 @@ def wav(samples: np.ndarray, rate: int = 8000) -> bytes:
     return file.getvalue()
 
 
-def packed(to: Path, count: int = 24, broken: tuple[int, ...] = ()) -> Path:
+def packed(to: Path, count: int = 24, broken: tuple[int, ...] = (), max_bad: int = 0) -> Path:
     """Three speakers' noise, each of a loudness of their own."""
     random = np.random.default_rng(0)
 
@@ -37,7 +37,7 @@ def packed(to: Path, count: int = 24, broken: tuple[int, ...] = ()) -> Path:
                 "txt": WORDS[number % 4].encode(),
             }
 
-    pack(samples(), to / "set", name="set", kind="audio")
+    pack(samples(), to / "set", name="set", kind="audio", settings=Settings(max_bad=max_bad))
     return to
 
 
@@ -93,7 +93,15 @@ def test_a_batch_is_padded_behind(place: Path) -> None:
     assert max(spread) < 20  # of 23 to 53 frames: batches are cut by length
 
 
-def test_a_recording_of_nothing_is_counted_by_its_key(tmp_path: Path) -> None:
+def test_a_recording_of_nothing_is_named_when_it_is_packed(tmp_path: Path) -> None:
+    with pytest.raises(TooManyDamaged, match=r"1 damaged sample\(s\), 0 allowed; the first is 's0/03': has no samples"):
+        packed(tmp_path, broken=(3,))
+    place = packed(tmp_path, broken=(3,), max_bad=1)
+    assert sum(len(opened(place, split)) for split in ("train", "val", "test")) == 23
+
+
+def test_a_recording_of_nothing_is_counted_by_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "read", lambda *_: None)  # shards may come from elsewhere
     place = packed(tmp_path, broken=tuple(range(0, 24, 3)))
     part = opened(place)
     number = next(at for at in range(len(part)) if part.keys[at].startswith("s0/"))
