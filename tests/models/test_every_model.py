@@ -148,7 +148,8 @@ def test_runs_on_the_meta_device(maker):
 def test_images_of_another_shape_are_refused(maker):
     model = maker()
     c, h, w = model.input_shape
-    message = rf"images are \(2, {c}, {h}, {w + 1}\), the network takes \(b, {c}, {h}, {w}\). Set (data|model)\.image"
+    remedy = r"Set (data|model)\.(image|coefficients)"
+    message = rf"images are \(2, {c}, {h}, {w + 1}\), the network takes \(b, {c}, {h}, {w}\). {remedy}"
     with pytest.raises(ValueError, match=message):
         model(torch.zeros(2, c, h, w + 1))
     with pytest.raises(ValueError, match="the network takes"):
