@@ -47,7 +47,8 @@ def test_list_json_has_the_stable_form(dltk: Command) -> None:
     assert Path(recipes["warp"]["path"]).is_file()
 
 
-def test_tables_fit_80_columns(dltk: Command) -> None:
+def test_tables_fit_80_columns(dltk: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")  # tests in several processes have it
     for arguments in (
         ["list"],
         ["show", "lenet5"],
